@@ -1,0 +1,231 @@
+"""Every error of the library, each with the exit code that the command line gives for it.
+
+::
+
+    KheadersError                     1  (a bug, if it is ever this class itself)
+    ├── UsageError                    2  the request makes no sense
+    ├── DeviceError                   3  no device to talk to
+    │   ├── AdbServerError               the adb server cannot be reached or started
+    │   ├── NoDeviceError                nothing matches the selection
+    │   ├── AmbiguousDeviceError         several devices match it
+    │   ├── UnauthorizedError            the phone has not accepted this host's key
+    │   └── OfflineError                 the device is there but does not answer
+    ├── NoHeadersError                4  this kernel gives no headers
+    │   ├── PrivilegeError               they are there, for root only
+    │   └── ModuleRefusedError           the kernel refused kheaders.ko
+    ├── MismatchError                 5  the headers do not belong to the running kernel
+    ├── ArchiveError                  6  the archive cannot be used
+    │   ├── CorruptArchiveError          it is damaged or cut short
+    │   └── UnsafeArchiveError           it holds something that must not be extracted
+    ├── TransferError                 7  the transfer was lost; repeating it may help (retryable)
+    │   ├── DeadlineError                the time given for it ran out
+    │   └── DeviceChangedError           the device rebooted or was swapped meanwhile
+    ├── StoreError                    8  the store or its disk
+    ├── CompileError                  9  clang failed
+    └── PartialError                 10  some devices of several failed
+
+An error says four things: *device* (its serial, where there is one), *step* (what was being done),
+*seen* (what happened) and *hint* (what to do next).  Nothing else is raised on purpose by this
+package: foreign exceptions are wrapped at the edge where they appear, with ``raise … from``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from kheaders_adb.model import Verdict
+
+
+class KheadersError(Exception):
+    """Base of all errors of this package.
+
+    Args:
+        seen: what was observed, as a sentence fragment without a full stop.
+        step: what was being done, as in "reading /sys/kernel/kheaders.tar.xz".
+        device: the serial of the device concerned, or None.
+        hint: the next thing for the user to do, or None for the class's own.
+    """
+
+    exit_code: ClassVar[int] = 1
+    retryable: ClassVar[bool] = False
+    default_hint: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        seen: str,
+        *,
+        step: str | None = None,
+        device: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(seen)
+        self.seen = seen
+        self.step = step
+        self.device = device
+        self.hint = hint if hint is not None else self.default_hint
+
+    def __str__(self) -> str:
+        """``device: step: seen``, leaving out what is not known."""
+        return ": ".join(part for part in (self.device, self.step, self.seen) if part)
+
+
+class UsageError(KheadersError):
+    """The request makes no sense: contradictory options, an unknown kernel, a file that is not there."""
+
+    exit_code = 2
+
+
+class DeviceError(KheadersError):
+    """There is no device to talk to."""
+
+    exit_code = 3
+
+
+class AdbServerError(DeviceError):
+    """The adb server cannot be reached, cannot be started, or does not speak adb."""
+
+
+class NoDeviceError(DeviceError):
+    """No device matches the selection."""
+
+
+class AmbiguousDeviceError(DeviceError):
+    """Several devices match the selection."""
+
+
+class UnauthorizedError(DeviceError):
+    """The device has not accepted this host's adb key."""
+
+    default_hint = "unlock the device and accept the 'Allow USB debugging?' dialog, then try again"
+
+
+class OfflineError(DeviceError):
+    """The device is listed but does not answer, or is in a state without a shell."""
+
+
+class NoHeadersError(KheadersError):
+    """This kernel gives no headers."""
+
+    exit_code = 4
+
+
+class PrivilegeError(NoHeadersError):
+    """The headers may be there, but not for this user of the device."""
+
+
+class ModuleRefusedError(NoHeadersError):
+    """The kernel refused to load kheaders.ko, or it cannot be loaded at all."""
+
+
+class MismatchError(KheadersError):
+    """The headers do not belong to the running kernel.
+
+    Attributes:
+        verdict: the checks behind it, or None where none could be run.
+    """
+
+    exit_code = 5
+
+    def __init__(
+        self,
+        seen: str,
+        *,
+        verdict: Verdict | None = None,
+        step: str | None = None,
+        device: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(seen, step=step, device=device, hint=hint)
+        self.verdict = verdict
+
+
+class ArchiveError(KheadersError):
+    """The archive cannot be used."""
+
+    exit_code = 6
+
+
+class CorruptArchiveError(ArchiveError):
+    """The archive is damaged, cut short, or not an archive of kernel headers at all.
+
+    Attributes:
+        rule: the name of the rule that it breaks, as in "xz-truncated", or None.
+    """
+
+    def __init__(
+        self,
+        seen: str,
+        *,
+        rule: str | None = None,
+        step: str | None = None,
+        device: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(seen, step=step, device=device, hint=hint)
+        self.rule = rule
+
+
+class UnsafeArchiveError(ArchiveError):
+    """The archive holds something that must not be extracted.
+
+    Attributes:
+        rule: the name of the rule that it breaks, as in "path-escapes".
+        member: the offending member's name, made printable, or None.
+    """
+
+    default_hint = (
+        "gen_kheaders.sh never writes such an archive; treat the device or the file as hostile"
+    )
+
+    def __init__(
+        self,
+        seen: str,
+        *,
+        rule: str,
+        member: str | None = None,
+        step: str | None = None,
+        device: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(seen, step=step, device=device, hint=hint)
+        self.rule = rule
+        self.member = member
+
+
+class TransferError(KheadersError):
+    """A conversation with the device broke off; nothing was staged."""
+
+    exit_code = 7
+    retryable = True
+    default_hint = "check the cable or network and run the same command again"
+
+
+class DeadlineError(TransferError):
+    """The time given for the operation ran out."""
+
+    default_hint = "check that the device answers `adb shell`, or allow more with --timeout"
+
+
+class DeviceChangedError(TransferError):
+    """The device rebooted, or another one took its place, while it was being read."""
+
+    default_hint = "the device runs another boot by now; run the same command again"
+
+
+class StoreError(KheadersError):
+    """The store or its disk does not do what it must; the store is unchanged."""
+
+    exit_code = 8
+
+
+class CompileError(KheadersError):
+    """clang could not compile the program, or no usable clang was found."""
+
+    exit_code = 9
+
+
+class PartialError(KheadersError):
+    """Some devices of several failed."""
+
+    exit_code = 10
