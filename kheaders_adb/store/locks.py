@@ -1,0 +1,129 @@
+"""Locks between processes: ``flock``, so that the operating system lets go of them when a process dies.
+
+The package filelock would do the same, but importing it takes 40 ms, and the store also needs shared
+locks and locks on files of its own making.  Threads of one process exclude each other as well, because
+every lock is taken on a descriptor of its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kheaders_adb.errors import StoreError
+from kheaders_adb.store import layout
+from kheaders_adb.store.faults import READ_ONLY_ERRNOS, store_error
+
+_POLL_S = 0.01
+#: Nobody holds the store's own lock for longer than a few system calls.
+_STORE_TIMEOUT_S = 60.0
+
+
+def try_lock(fd: int, *, exclusive: bool) -> bool:
+    """Take the lock on an open file if that is possible at once.
+
+    Returns:
+        Whether it was taken.
+
+    Raises:
+        OSError: the file system gives no locks.
+    """
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some process (this one included) holds the lock file ``path``.
+
+    Raises:
+        StoreError: the disk failed.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError as exc:
+        raise store_error(exc, step="looking at a lock", path=path) from exc
+    try:
+        return not try_lock(fd, exclusive=True)
+    except OSError as exc:
+        raise store_error(exc, step="looking at a lock", path=path) from exc
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def locked(path: Path, *, exclusive: bool, timeout_s: float, purpose: str) -> Iterator[None]:
+    """Hold the lock file ``path`` while in the block.
+
+    Args:
+        path: the lock file; created when missing, never removed (removing one that somebody waits
+            for would let two in).
+        exclusive: alone, or together with other holders that are not exclusive.
+        timeout_s: seconds to wait for others.
+        purpose: what the others do with it, for the message: "staging an archive of 4 MB".
+
+    Raises:
+        StoreError: not to be had in time, or no locks on this file system.
+    """
+    fd = _open_lock_file(path, exclusive=exclusive)
+    if fd is None:
+        yield
+        return
+    try:
+        deadline = time.monotonic() + timeout_s
+        try:
+            while not try_lock(fd, exclusive=exclusive):
+                if time.monotonic() >= deadline:
+                    raise StoreError(
+                        f"another process has been {purpose} for {timeout_s:g} s ({path} is locked)",
+                        step="waiting for the store",
+                        hint="let it finish or end it (`fuser` names the holder of the lock file), "
+                        "then run the same command again",
+                    )
+                time.sleep(_POLL_S)
+        except OSError as exc:
+            raise store_error(exc, step="locking the store", path=path) from exc
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def guarded(root: Path, *, exclusive: bool) -> Iterator[None]:
+    """Hold the store's own lock: shared to find, use or make something, exclusive to publish or remove.
+
+    Raises:
+        StoreError: not to be had within a minute.
+    """
+    with locked(
+        root / layout.LOCKS / "store",
+        exclusive=exclusive,
+        timeout_s=_STORE_TIMEOUT_S,
+        purpose="changing the store",
+    ):
+        yield
+
+
+def _open_lock_file(path: Path, *, exclusive: bool) -> int | None:
+    """A descriptor to lock; None where a reader may not even create the lock file.
+
+    Whoever cannot write to the store cannot remove anything from it either, so for a reader of somebody
+    else's store a missing lock is no danger to others; it merely does not keep a gc from what it reads.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as exc:
+        if exclusive or exc.errno not in READ_ONLY_ERRNOS:
+            raise store_error(exc, step="locking the store", path=path) from exc
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None

@@ -1,0 +1,45 @@
+"""What can be wrong in a store."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class ProblemKind(enum.StrEnum):
+    """What can be wrong with a path of a tree, or with what belongs to it."""
+
+    MISSING = "missing"
+    EXTRA = "extra"
+    CONTENT = "content"
+    MODE = "mode"
+    TYPE = "type"
+    TARGET = "target"
+    UNREADABLE = "unreadable"
+    MANIFEST = "manifest"
+    ARCHIVE = "archive"
+    TREE = "tree"
+    RECORD = "record"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is not as it was recorded.
+
+    Attributes:
+        tree: the tree that it is in or belongs to; "" for a record that cannot be read.
+        path: the path in the tree, or the path in the store of a manifest, an archive or a record.
+        kind: what is wrong.
+        seen: that, in words.
+        also_in: other trees that share the damaged file, as "TREE/PATH".
+        repaired: whether it was put right.
+        remedy: what to do where it was not.
+    """
+
+    tree: str
+    path: str
+    kind: ProblemKind
+    seen: str
+    also_in: tuple[str, ...] = ()
+    repaired: bool = False
+    remedy: str | None = None

@@ -1,0 +1,418 @@
+"""The content-addressed store: finding, recording and naming kernels.
+
+Opening a store and finding a kernel in it is the warm path of every command, so this module imports the
+rest of the package (staging, gc, verify, export) only where it is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kheaders_adb.errors import StoreError
+from kheaders_adb.model import Evidence, KernelIdentity
+from kheaders_adb.store import layout, naming
+from kheaders_adb.store.faults import READ_ONLY_ERRNOS, store_error, wrapped
+from kheaders_adb.store.locks import guarded, locked
+from kheaders_adb.store.records import (
+    DeviceRecord,
+    KernelRecord,
+    device_to_json,
+    kernel_to_json,
+)
+from kheaders_adb.store.shelf import Shelf
+
+if TYPE_CHECKING:
+    from kheaders_adb.store.gc import Collected
+    from kheaders_adb.store.manifest import TreeInfo, TreeSize
+    from kheaders_adb.store.staging import Staging
+
+
+class Store(Shelf):
+    """A store on the host.  Several processes and threads may use one at the same time.
+
+    Attributes:
+        root: its folder.
+    """
+
+    def __init__(self, root: Path, *, clock: Callable[[], float], exists: bool) -> None:
+        super().__init__(root, exists=exists)
+        self._clock = clock
+        self._case_sensitive: bool | None = None
+
+    @classmethod
+    def open(
+        cls, root: Path, *, create: bool = True, clock: Callable[[], float] = time.time
+    ) -> Store:
+        """Open the store at ``root``.
+
+        Args:
+            root: its folder.
+            create: make it if there is none; if False, a missing store behaves as an empty one.
+            clock: gives the time in seconds since the epoch, for "staged at" and "last used".
+
+        Raises:
+            StoreError: its format is newer than this version knows, the folder is something else, or the
+                disk failed.
+        """
+        root = Path(os.path.abspath(root))  # noqa: PTH100  (symlinks on the way stay as the user gave them)
+        return cls(root, clock=clock, exists=layout.open_root(root, create=create))
+
+    def now(self) -> float:
+        """The time by the store's clock, in seconds since the epoch."""
+        return self._clock()
+
+    @property
+    def case_sensitive(self) -> bool:
+        """Whether names that differ only in case are two names here; found out once.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        if self._case_sensitive is None:
+            self._case_sensitive = layout.is_case_sensitive(self.root)
+        return self._case_sensitive
+
+    def find(self, identity: KernelIdentity, serial: str | None) -> KernelRecord | None:
+        """The kernel's record, if its tree is complete and may be used for this device.
+
+        With evidence ``uname`` only, a tree is found only for the device and the boot that it was staged
+        for.  What is found counts as used now, so that gc leaves it for a while, and the device as
+        running this kernel.
+
+        Args:
+            identity: what the running kernel says of itself.
+            serial: the device.
+
+        Returns:
+            The record, or None: not staged, or not to be trusted without reading the archive again.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        if not self._exists:
+            return None
+        key = identity.key
+        device = self.device(serial) if serial is not None else None
+        if identity.evidence is Evidence.UNAME and (
+            device is None
+            or device.kernel != key
+            or identity.boot_id is None
+            or device.boot_id != identity.boot_id
+        ):
+            return None
+        path = self.kernel_path(key)
+        with guarded(self.root, exclusive=False):
+            try:
+                record = self.read_kernel(path)
+            except StoreError:
+                return None  # broken: staging again mends it, and `list` and `verify` name it
+            if (
+                record is None
+                or not self.manifest_path(record.tree).exists()
+                or not self._use(self.tree_path(record.tree), path)
+            ):
+                return None
+            if serial is not None:
+                self._note_device(device, serial, identity.boot_id, key)
+        return record
+
+    def use(self, record: KernelRecord) -> bool:
+        """Count a record's tree as used now, so that gc leaves it for a while.
+
+        Returns:
+            Whether the tree is there.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        if not self._exists:
+            return False
+        with guarded(self.root, exclusive=False):
+            return self._use(self.tree_path(record.tree), self.kernel_path(record.key))
+
+    @contextmanager
+    def in_use(self, record: KernelRecord) -> Iterator[None]:
+        """Keep gc and ``remove`` from taking this kernel while in the block.
+
+        Raises:
+            StoreError: the tree is gone already, or the disk failed.
+        """
+        with ExitStack() as held:
+            with guarded(self.root, exclusive=False):
+                held.enter_context(
+                    locked(
+                        self.use_lock_path(record.key),
+                        exclusive=False,
+                        timeout_s=0,
+                        purpose="removing this kernel",
+                    )
+                )
+                tree = self.tree_path(record.tree)
+                if not self._use(tree, self.kernel_path(record.key)):
+                    raise StoreError(
+                        f"{tree} is not there",
+                        step="using the header tree",
+                        hint="it was removed meanwhile: run `kheaders-adb pull` again",
+                    )
+            yield
+
+    def find_archive(self, size_bytes: int) -> tuple[str, ...]:
+        """The stored archives of exactly this size whose trees are complete.
+
+        They count as used now, so that gc leaves them until the caller has recorded its kernel.
+
+        Args:
+            size_bytes: the size of the archive on the device.
+
+        Returns:
+            Their sha256, sorted.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        if not self._exists:
+            return ()
+        found = []
+        folder = self.root / layout.ARCHIVES
+        with (
+            wrapped("looking for the archive", folder),
+            guarded(self.root, exclusive=False),
+            os.scandir(folder) as entries,
+        ):
+            for entry in entries:
+                sha256 = entry.name.removesuffix(".tar.xz")
+                if (
+                    layout.SHA256.fullmatch(sha256) is not None
+                    and entry.stat().st_size == size_bytes
+                    and self.manifest_path(sha256).exists()
+                    and self._use(self.tree_path(sha256))
+                ):
+                    found.append(sha256)
+        return tuple(sorted(found))
+
+    def archive_record(self, sha256: str) -> TreeInfo | None:
+        """What an archive says of its kernel, without reading the archive.
+
+        Args:
+            sha256: the archive's.
+
+        Returns:
+            That, or None if its tree is not there or its manifest is damaged.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        return self.tree_info(sha256)
+
+    def tree_info(self, tree: str) -> TreeInfo | None:
+        """As :meth:`archive_record`, for any tree: what it holds and in what it differs from its archive.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        from kheaders_adb.store import manifest
+
+        path = self.manifest_path(tree)
+        try:
+            if not self.tree_path(tree).is_dir():
+                return None
+            return manifest.decode_info(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as exc:
+            raise store_error(exc, step="reading a manifest", path=path) from exc
+        except StoreError:
+            return None  # damaged: the tree counts as absent, and `verify` says so
+
+    def tree_size(self, tree: str) -> TreeSize | None:
+        """How many files a tree has and how long they are, quickly; None if its manifest is not there.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        from kheaders_adb.store import manifest
+
+        path = self.manifest_path(tree)
+        try:
+            with path.open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - manifest.TAIL_BYTES))
+                return manifest.decode_size(file.read())
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise store_error(exc, step="reading a manifest", path=path) from exc
+        except StoreError:
+            return None  # damaged, as in tree_info
+
+    def archive_lock(
+        self, size_bytes: int, *, timeout_s: float = 300.0
+    ) -> AbstractContextManager[None]:
+        """Take turns with other processes that fetch an archive of the same size.
+
+        Whoever comes second looks again (:meth:`find_archive`) and finds what the first one staged.  The
+        lock is released when the block ends or the process dies.
+
+        Args:
+            size_bytes: the size of the archive on the device.
+            timeout_s: seconds to wait for the others.
+
+        Raises:
+            StoreError: on entering the block: not to be had in time, or no locks on this file system.
+        """
+        return locked(
+            self.root / layout.LOCKS / f"archive-{size_bytes:d}",
+            exclusive=True,
+            timeout_s=timeout_s,
+            purpose=f"staging an archive of {size_bytes} bytes",
+        )
+
+    def stage(self) -> Staging:
+        """A new tree in the making, to be used as a context manager.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        from kheaders_adb.store.staging import Staging
+
+        return Staging(self.root, case_sensitive=self.case_sensitive)
+
+    def record(self, record: KernelRecord) -> None:
+        """Remember a kernel whose tree is published, and its device as running it.
+
+        Args:
+            record: it; one with the same key is replaced.
+
+        Raises:
+            StoreError: the tree is not there (gc took it because more than its grace period has passed
+                since it was staged or found), or the disk failed.
+
+        Guarantees:
+            Each file is on the disk before it replaces the one that was there.
+        """
+        from kheaders_adb.store import scratch
+
+        path = self.kernel_path(record.key)
+        step = "recording the kernel"
+        with wrapped(step, path), guarded(self.root, exclusive=False):
+            tree = self.tree_path(record.tree)
+            if not tree.is_dir() or not self.manifest_path(record.tree).exists():
+                raise StoreError(
+                    f"{tree} is not there", step=step, hint="run the same command again"
+                )
+            with ExitStack() as drafts:
+                kernel = drafts.enter_context(scratch.draft(self.root, kernel_to_json(record)))
+                device = None
+                if record.serial is not None:
+                    known = self.device(record.serial) or DeviceRecord(
+                        record.serial, None, record.key
+                    )
+                    now = known.now_running(record.key, record.identity.boot_id)
+                    device = drafts.enter_context(scratch.draft(self.root, device_to_json(now)))
+                kernel.rename(path)
+                if device is not None and record.serial is not None:
+                    device.rename(self.device_path(record.serial))
+            self._use(tree, path)
+
+    def resolve(self, text: str) -> KernelRecord:
+        """The kernel that a user means.
+
+        Args:
+            text: ``latest`` (the one staged last), ``@SERIAL`` (the one that this device was last seen
+                running), a release if only one kernel has it, or at least 4 digits of a key.
+
+        Raises:
+            UsageError: none or several are meant; the message lists them.
+            StoreError: the disk failed, or the record of the one that is meant is broken.
+        """
+        return naming.resolve(self, text)
+
+    def remove(self, key: str) -> Collected:
+        """Forget a kernel, with its pin; remove its tree and archive unless another kernel needs them.
+
+        Args:
+            key: its whole key.
+
+        Returns:
+            What was removed.
+
+        Raises:
+            StoreError: there is no such kernel, a running command uses it, or the disk failed.
+        """
+        from kheaders_adb.store import gc
+
+        return gc.remove(self, key)
+
+    def pin(self, key: str) -> None:
+        """Keep a kernel from being removed by gc.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        path = self.pin_path(key)
+        with wrapped("pinning the kernel", path), guarded(self.root, exclusive=False):
+            path.touch()
+
+    def unpin(self, key: str) -> bool:
+        """Undo :meth:`pin`.
+
+        Returns:
+            Whether it was pinned.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        path = self.pin_path(key)
+        with wrapped("unpinning the kernel", path):
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                return False
+        return True
+
+    def _use(self, tree: Path, kernel: Path | None = None) -> bool:
+        """Whether ``tree`` is there; if so it and the record of its kernel count as used now.
+
+        Both get the same time.  A tree that was used later than all its records is one that somebody is
+        about to record, which gc waits for.
+        """
+        now = self._clock()
+        if not self._stamp(tree, now):
+            return False
+        if kernel is not None:
+            self._stamp(kernel, now)
+        return True
+
+    @staticmethod
+    def _stamp(path: Path, now: float) -> bool:
+        try:
+            os.utime(path, (now, now))
+        except FileNotFoundError:
+            return False
+        except OSError as exc:
+            if exc.errno not in READ_ONLY_ERRNOS:
+                raise store_error(exc, step="using the store", path=path) from exc
+            # Somebody else's store: it can be used, only not marked as used.
+            return path.exists()
+        return True
+
+    def _note_device(
+        self, known: DeviceRecord | None, serial: str, boot_id: str | None, key: str
+    ) -> None:
+        if known is not None and known.kernel == key and known.boot_id == boot_id:
+            return
+        from kheaders_adb.store import scratch
+
+        path = self.device_path(serial)
+        device = (known or DeviceRecord(serial, None, key)).now_running(key, boot_id)
+        try:
+            with scratch.draft(self.root, device_to_json(device)) as draft:
+                draft.rename(path)
+        except OSError as exc:
+            if exc.errno not in READ_ONLY_ERRNOS:
+                raise store_error(exc, step="noting what the device runs", path=path) from exc
+            # Somebody else's store: then @SERIAL goes on naming the kernel that was staged.
