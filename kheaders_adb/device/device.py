@@ -1,0 +1,120 @@
+"""One device, pinned to one connection, and what can be asked of it."""
+
+from __future__ import annotations
+
+import enum
+import shlex
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from kheaders_adb.device.adb import AdbServer
+from kheaders_adb.device.deadline import Deadline
+from kheaders_adb.device.select import DeviceEntry, Selection, choose
+from kheaders_adb.device.shell import ShellResult, ShellStream, collect
+from kheaders_adb.device.wire import Wire
+from kheaders_adb.errors import NoHeadersError
+
+_MAX_OUTPUT_BYTES = 4 * 1024 * 1024
+
+
+class SuDialect(enum.Enum):
+    """How a su takes a command; the value is the command line, with the script as one quoted word.
+
+    ``-c`` comes first: AOSP's su, which knows only the other two, rejects it at once and silently, while
+    Magisk's and its like would take ``0`` for a user and start an interactive shell.
+    """
+
+    DASH_C = "su -c {}"
+    UID = "su 0 sh -c {}"
+    NAME = "su root sh -c {}"
+
+
+@dataclass(slots=True)
+class Device:
+    """A device behind an adb server.
+
+    Attributes:
+        server: the server it hangs on.
+        entry: its line in the server's list; the transport id in it pins the connection.
+        deadline: bounds everything that is done with this device.
+        su: the dialect of su through which commands run; None to run them as adbd's own user.
+        round_trips: how many services were opened on the device so far.
+    """
+
+    server: AdbServer
+    entry: DeviceEntry
+    deadline: Deadline
+    su: SuDialect | None = None
+    round_trips: int = 0
+
+    @classmethod
+    def select(cls, server: AdbServer, selection: Selection, deadline: Deadline) -> Device:
+        """The device that `selection` means, ready to be used.
+
+        Raises:
+            DeviceError: none, several, or one that cannot be used.
+            NoHeadersError: its adbd is too old for shell protocol 2 (before Android 7).
+            TransferError: the server broke off.
+        """
+        device = cls(server, choose(server.devices(deadline), selection), deadline)
+        device.require_shell_v2()
+        return device
+
+    @property
+    def serial(self) -> str:
+        """The serial, as ``adb -s`` takes it."""
+        return self.entry.serial
+
+    def require_shell_v2(self) -> None:
+        """Make sure that the device's shell reports exit codes.
+
+        Raises:
+            NoHeadersError: it does not.
+        """
+        if "shell_v2" not in self.server.features(self.entry, self.deadline):
+            raise NoHeadersError(
+                "its adbd has no shell protocol 2, so a cut transfer could not be told from a whole one",
+                step="connecting",
+                device=self.serial,
+                hint="Android 7 (API 24) or newer is needed; older kernels carry no headers anyway",
+            )
+
+    def stream(self, command: str, *, step: str, deadline: Deadline | None = None) -> ShellStream:
+        """Start `command` (a POSIX shell script) and return it running."""
+        if self.su is not None:
+            command = self.su.value.format(quote(command))
+        return ShellStream(
+            self.open_service(f"shell,v2,raw:{command}", step=step, deadline=deadline)
+        )
+
+    def open_service(self, service: str, *, step: str, deadline: Deadline | None = None) -> Wire:
+        """A connection on which `service` was opened on the device."""
+        self.round_trips += 1
+        return self.server.open(self.entry, service, deadline or self.deadline, step=step)
+
+    def run(
+        self,
+        command: str,
+        *,
+        step: str,
+        deadline: Deadline | None = None,
+        limit_bytes: int = _MAX_OUTPUT_BYTES,
+    ) -> ShellResult:
+        """Run `command` to its end with an empty standard input.
+
+        Raises:
+            TransferError: the connection broke, the exit code is missing, or there was too much output.
+            DeadlineError: it took too long.
+        """
+        stream = self.stream(command, step=step, deadline=deadline)
+        try:
+            stream.close_stdin()
+        except BaseException:
+            stream.close()
+            raise
+        return collect(stream, limit_bytes=limit_bytes)
+
+
+def quote(word: str | PurePosixPath) -> str:
+    """`word` as one word of a POSIX shell, whatever it holds."""
+    return shlex.quote(str(word))

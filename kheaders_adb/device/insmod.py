@@ -1,0 +1,142 @@
+"""What it means when a kernel refuses a module: pure text in, cause and next step out.
+
+The texts are those of toybox (Android), busybox and kmod; toybox's and busybox's were measured, those of
+signatures come from kernel source.  The kernel log often says more than the errno and is asked first.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a module was refused.
+
+    Attributes:
+        cause: a short name for the kind of refusal, as in "vermagic".
+        seen: what happened, for a reader.
+        hint: what to do next.
+    """
+
+    cause: str
+    seen: str
+    hint: str
+
+
+_BUILD_MATCHING = "take the kheaders.ko that was built together with this very kernel"
+_CARVE = "or read the headers out of the file without loading it: --via carve"
+
+_LOG_RULES: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
+    (
+        "vermagic",
+        re.compile(r"version magic '(?P<module>[^']*)' should be '(?P<kernel>[^']*)'"),
+        "the module was built for {module!r}, the kernel is {kernel!r}",
+        _BUILD_MATCHING,
+    ),
+    (
+        "crc",
+        re.compile(r"disagrees about version of symbol (?P<symbol>\w+)"),
+        "the module was built against another source or configuration: the checksum of {symbol} differs",
+        _BUILD_MATCHING,
+    ),
+    (
+        "architecture",
+        re.compile(r"Invalid architecture in ELF header: (?P<machine>\d+)"),
+        "the module is for another architecture (ELF machine {machine})",
+        "give the kheaders.ko of the device's architecture",
+    ),
+    (
+        "truncated",
+        re.compile(r"Invalid ELF (?P<what>section header overflow|header \w+|.*len.*)"),
+        "the module file is damaged or cut short ({what})",
+        "copy the file again and compare its size with the original",
+    ),
+    (
+        "signature",
+        re.compile(r"module verification failed|Loading of unsigned module is rejected"),
+        "the kernel takes only modules signed with its own key",
+        f"give a signed kheaders.ko, {_CARVE}",
+    ),
+)
+
+_TOOL_RULES: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
+    (
+        "signature",
+        re.compile(r"Required key not available|Key was rejected by service"),
+        "the kernel takes only modules signed with its own key",
+        f"give a signed kheaders.ko, {_CARVE}",
+    ),
+    (
+        "not-root",
+        re.compile(r"Not root"),
+        "only root may load modules",
+        f"use a rooted device, {_CARVE}",
+    ),
+    (
+        "missing",
+        re.compile(r"insmod: \S+: No such file|can't (?:insert|open|read) '[^']*': No such file"),
+        "the module file is not there",
+        "check the path",
+    ),
+    (
+        "unresolved",
+        re.compile(r"[Uu]nknown symbol|No such file or directory"),
+        "the module needs symbols that this kernel does not have",
+        _BUILD_MATCHING,
+    ),
+    (
+        "loaded",
+        re.compile(r"File exists"),
+        "a kheaders is in the kernel already, but it shows no archive",
+        "see `dmesg`, unload it with `rmmod kheaders`, then try again",
+    ),
+    (
+        "crc",
+        re.compile(r"Exec format error|invalid module format|Invalid module format"),
+        "the kernel does not accept the module's format and does not say why; on a kernel with "
+        "MODVERSIONS that is what a module without symbol checksums looks like",
+        _BUILD_MATCHING,
+    ),
+    (
+        "memory",
+        re.compile(r"Cannot allocate memory|Out of memory"),
+        "the kernel has no memory for the module (it takes about 4 MB)",
+        "free memory on the device, then try again",
+    ),
+)
+
+
+def explain_insmod(
+    text: str, log: str, *, modules_disabled: bool | None, uid: int | None
+) -> Refusal:
+    """The cause of a failed ``insmod`` and what to do about it.
+
+    Args:
+        text: what insmod wrote.
+        log: the kernel log's lines since the attempt.
+        modules_disabled: ``kernel.modules_disabled``, if known.
+        uid: the user that ran it, if known.
+    """
+    for cause, pattern, seen, hint in _LOG_RULES:
+        if match := pattern.search(log):
+            return Refusal(cause, seen.format(**match.groupdict()), hint)
+    if modules_disabled:
+        return Refusal(
+            "disabled",
+            "loading modules is switched off until the next boot (kernel.modules_disabled=1)",
+            f"reboot the device, {_CARVE}",
+        )
+    for cause, pattern, seen, hint in _TOOL_RULES:
+        if pattern.search(text):
+            return Refusal(cause, seen, hint)
+    if re.search(r"Operation not permitted|Permission denied", text):
+        if uid == 0:
+            return Refusal(
+                "forbidden",
+                "root was forbidden to load the module (SELinux or lockdown)",
+                f"see `dmesg` for an avc or lockdown line; {_CARVE.removeprefix('or ')}",
+            )
+        return Refusal("not-root", "only root may load modules", f"use a rooted device, {_CARVE}")
+    return Refusal("unknown", "the kernel refused the module", "see `dmesg` on the device")

@@ -1,0 +1,296 @@
+"""Everything worth knowing about a device's kernel, in one shell round trip.
+
+The script asks by feature, never by version.  It uses the shell's own commands where it can: on a
+phone every process costs milliseconds.  What comes back is taken apart by `parse_probe`, which is pure.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import secrets
+import zlib
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import PurePosixPath
+
+from kheaders_adb.device.deadline import Deadline
+from kheaders_adb.device.device import Device
+from kheaders_adb.device.wire import printable
+from kheaders_adb.errors import TransferError
+from kheaders_adb.model import KernelIdentity, SourceKind
+
+ARCHIVE_PATHS = {
+    # f7b101d33046 moved it from /proc to /sys before 5.2; vendor backports kept /proc.
+    PurePosixPath("/sys/kernel/kheaders.tar.xz"): SourceKind.SYSFS,
+    PurePosixPath("/proc/kheaders.tar.xz"): SourceKind.PROC,
+}
+MODULE_DIRECTORIES = (
+    # In order of likelihood on Android; the last ones are other Linux systems'.
+    "/system_dlkm/lib/modules",
+    "/system/lib/modules",
+    "/vendor_dlkm/lib/modules",
+    "/vendor/lib/modules",
+    "/odm_dlkm/lib/modules",
+    "/odm/lib/modules",
+    "/lib/modules",
+    "/usr/lib/modules",
+)
+WORK_NAME = "kheaders-adb"
+_GZIP_MAGIC = b"\x1f\x8b"
+_MAX_CONFIG_BYTES = 8 * 1024 * 1024
+_BOOT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+# Each process costs a phone some milliseconds, so there is one in all: the rest are the shell's own words.
+# gzip says where it ends, so that what follows the configuration are the notes.
+_SCRIPT = """\
+exec 2>/dev/null
+m() {{ echo; echo "{mark} $1"; }}
+k=/proc/sys/kernel
+m uname; read -r a <$k/osrelease && read -r b <$k/version && read -r c <$k/arch &&
+echo "$a $b $c" || uname -rvm
+m banner; read -r x </proc/version && echo "$x"
+m boot_id; read -r x <$k/random/boot_id && echo "$x"
+m uid; u=$USER_ID
+[ "$u" ] || while read -r k a e r; do [ "$k" = Uid: ] && u=$e && break; done </proc/self/status
+echo "$u"
+m binary; cat /proc/config.gz /sys/kernel/notes
+m files
+for f in {archives} {modules}; do
+[ -f "$f" ] || continue
+if [ -r "$f" ]; then echo "r $f"; else echo "- $f"; fi
+done
+m loaded; [ -d /sys/module/kheaders ] && echo 1
+m disabled; read -r x </proc/sys/kernel/modules_disabled && echo "$x"
+for d in /data/local/tmp /tmp; do [ -d "$d" ] && break; done
+m work; echo "$d/{work}"
+m ours; for f in "$d/{work}"/*; do [ -e "$f" ] && echo "$f"; done
+m root; if [ "$u" != 0 ]; then command -v su >/dev/null && echo su; getprop ro.debuggable; fi
+m end
+"""
+
+
+class HeadersPlace(enum.StrEnum):
+    """Where a device's headers are, in one word."""
+
+    BUILT_IN = "built-in"
+    LOADED = "loaded"
+    MODULE = "module"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFile:
+    """A file on the device.
+
+    Attributes:
+        path: where it is.
+        readable: whether the user of the probe may read it.
+    """
+
+    path: PurePosixPath
+    readable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one round trip told.
+
+    Attributes:
+        identity: the running kernel.
+        config: the decompressed ``/proc/config.gz``, or None.
+        uid: the effective user id of the shell.
+        archives: the archive files that exist.
+        modules: the kheaders.ko files that exist, in order of likelihood.
+        module_loaded: whether a module "kheaders" is loaded.
+        modules_disabled: ``kernel.modules_disabled``; None if unknown.
+        work: the folder for temporary files of this tool on the device.
+        leftovers: what lies in that folder.
+        has_su: whether a ``su`` is on the PATH (asked only when not root).
+        debuggable: whether ``adb root`` may work (asked only when not root).
+        refusals: why root was not to be had, once that was tried; the probe itself does not know.
+    """
+
+    identity: KernelIdentity
+    config: bytes | None
+    uid: int | None
+    archives: tuple[DeviceFile, ...]
+    modules: tuple[DeviceFile, ...]
+    module_loaded: bool
+    modules_disabled: bool | None
+    work: PurePosixPath
+    leftovers: tuple[str, ...]
+    has_su: bool
+    debuggable: bool
+    refusals: tuple[str, ...] = ()
+
+    @property
+    def is_root(self) -> bool:
+        """Whether the probe ran as root."""
+        return self.uid == 0
+
+    @property
+    def place(self) -> HeadersPlace:
+        """Where the headers are."""
+        if self.archives:
+            return HeadersPlace.LOADED if self.module_loaded else HeadersPlace.BUILT_IN
+        return HeadersPlace.MODULE if self.modules else HeadersPlace.ABSENT
+
+
+class ProbeFailedError(TransferError):
+    """The device's shell did not run the probe.
+
+    Attributes:
+        said: what it said instead, on one line.
+    """
+
+    def __init__(self, seen: str, *, said: str, step: str, device: str) -> None:
+        super().__init__(seen, step=step, device=device)
+        self.said = said
+
+
+def probe(device: Device, *, deadline: Deadline | None = None) -> Probe:
+    """Ask `device` for everything at once.
+
+    Args:
+        deadline: a sooner one than the device's own.
+
+    Raises:
+        ProbeFailedError: the answer makes no sense.
+        TransferError: the connection broke.
+        DeadlineError: no answer in time.
+    """
+    step = "probing the device"
+    mark = f"@{secrets.token_hex(8)}"
+    result = device.run(probe_script(mark), step=step, deadline=deadline)
+    try:
+        return parse_probe(result.stdout, mark)
+    except ValueError as error:
+        said = printable(result.stderr.decode("utf-8", "replace"))[:200]
+        raise ProbeFailedError(
+            f"{error} ({said})" if said else str(error),
+            said=said,
+            step=step,
+            device=device.serial,
+        ) from error
+
+
+def probe_script(mark: str) -> str:
+    """The script whose output `parse_probe` understands; `mark` starts each section."""
+    modules = " ".join(
+        f"{directory}{pattern}/kheaders.ko*"
+        for directory in MODULE_DIRECTORIES
+        for pattern in ("", "/*", "/*/kernel/kernel")
+    )
+    return _SCRIPT.format(
+        mark=mark,
+        archives=" ".join(map(str, ARCHIVE_PATHS)),
+        modules=modules,
+        work=WORK_NAME,
+    )
+
+
+def parse_probe(output: bytes, mark: str) -> Probe:
+    """Take the script's output apart.
+
+    Raises:
+        ValueError: it does not hold what the script always writes.
+    """
+    sections = _sections(output, mark.encode())
+    if "end" not in sections:
+        raise ValueError("the device's shell did not run the probe to its end")
+    # The version holds blanks, in pairs before a day below ten: it is what stands between the other two.
+    release, _, rest = _text(sections, "uname").partition(" ")
+    version, _, machine = rest.rpartition(" ")
+    if not version:
+        raise ValueError(f"uname on the device said {f'{release} {rest}'.strip() or 'nothing'!r}")
+    config, notes = _split_binary(sections.get("binary", b""))
+    boot_id = _text(sections, "boot_id")
+    uid = _text(sections, "uid")
+    identity = KernelIdentity(
+        release=release,
+        version=version,
+        machine=machine,
+        banner=_text(sections, "banner") or None,
+        build_id=parse_build_id(notes),
+        config_sha256=sha256(config).hexdigest() if config is not None else None,
+        boot_id=boot_id if _BOOT_ID.fullmatch(boot_id) else None,
+    )
+    files = _files(_text(sections, "files"))
+    root = _text(sections, "root").split()
+    disabled = _text(sections, "disabled")
+    work = _text(sections, "work")
+    if not work.startswith("/") or not work.endswith(f"/{WORK_NAME}"):
+        raise ValueError("the device has neither /data/local/tmp nor /tmp")
+    return Probe(
+        identity=identity,
+        config=config,
+        uid=int(uid) if uid.isascii() and uid.isdecimal() else None,
+        archives=tuple(file for file in files if file.path in ARCHIVE_PATHS),
+        modules=tuple(file for file in files if file.path not in ARCHIVE_PATHS),
+        module_loaded=_text(sections, "loaded") == "1",
+        modules_disabled=disabled == "1" if disabled else None,
+        work=PurePosixPath(work),
+        leftovers=tuple(_text(sections, "ours").splitlines()),
+        has_su="su" in root,
+        debuggable="1" in root,
+    )
+
+
+def parse_build_id(notes: bytes) -> str | None:
+    """The GNU build-id (lower-case hex) in a sequence of ELF notes, or None.
+
+    Both byte orders are understood; notes that are cut short end the search.
+    """
+    position = 0
+    while position + 12 <= len(notes):
+        head = notes[position : position + 12]
+        order = "little" if int.from_bytes(head[8:12], "little") < 0x10000 else "big"
+        name_bytes, data_bytes, kind = (
+            int.from_bytes(head[at : at + 4], "little" if order == "little" else "big")
+            for at in (0, 4, 8)
+        )
+        data_at = position + 12 + (name_bytes + 3 & ~3)
+        end = data_at + (data_bytes + 3 & ~3)
+        name = notes[position + 12 : position + 12 + name_bytes]
+        data = notes[data_at : data_at + data_bytes]
+        if kind == 3 and name == b"GNU\0" and 0 < len(data) == data_bytes <= 64:
+            return data.hex()
+        position = end
+    return None
+
+
+def _sections(output: bytes, mark: bytes) -> dict[str, bytes]:
+    found = {}
+    for part in output.split(b"\n" + mark + b" ")[1:]:
+        name, _, content = part.partition(b"\n")
+        found[name.decode("ascii", "replace").strip()] = content
+    return found
+
+
+def _text(sections: dict[str, bytes], name: str) -> str:
+    return sections.get(name, b"").decode("utf-8", "replace").strip()
+
+
+def _split_binary(data: bytes) -> tuple[bytes | None, bytes]:
+    """The configuration and the notes out of ``config.gz`` and notes, one after the other.
+
+    Either may be missing.  Half a configuration would be a wrong one: it is unknown instead.
+    """
+    if not data.startswith(_GZIP_MAGIC):
+        return None, data
+    decompressor = zlib.decompressobj(wbits=31)
+    try:
+        text = decompressor.decompress(data, _MAX_CONFIG_BYTES)
+    except zlib.error:
+        return None, b""
+    return (text, decompressor.unused_data) if decompressor.eof else (None, b"")
+
+
+def _files(listed: str) -> list[DeviceFile]:
+    files = []
+    for line in listed.splitlines():
+        access, _, path = line.partition(" ")
+        if path.startswith("/"):
+            files.append(DeviceFile(PurePosixPath(path), access == "r"))
+    return files
