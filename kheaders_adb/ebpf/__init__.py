@@ -1,0 +1,1 @@
+"""From a staged tree to BPF objects: flags, compiling, compile_commands.json, environment lines."""
