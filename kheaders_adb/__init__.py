@@ -1,0 +1,56 @@
+"""Pull a running kernel's headers over adb, prove that they belong to it, stage them for eBPF.
+
+>>> import kheaders_adb
+>>> staged = kheaders_adb.ensure(serial="emulator-5554")  # doctest: +SKIP
+>>> staged.tree, staged.verdict.level  # doctest: +SKIP
+
+The names below are imported when they are first used: ``import kheaders_adb`` by itself costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kheaders_adb import errors
+    from kheaders_adb.api import Staged, ensure
+    from kheaders_adb.errors import KheadersError
+    from kheaders_adb.model import Level, Verdict, Via
+    from kheaders_adb.store import Store
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "KheadersError",
+    "Level",
+    "Staged",
+    "Store",
+    "Verdict",
+    "Via",
+    "__version__",
+    "ensure",
+    "errors",
+]
+
+_HOMES = {
+    "KheadersError": "kheaders_adb.errors",
+    "Level": "kheaders_adb.model",
+    "Staged": "kheaders_adb.api",
+    "Store": "kheaders_adb.store",
+    "Verdict": "kheaders_adb.model",
+    "Via": "kheaders_adb.model",
+    "ensure": "kheaders_adb.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("kheaders_adb.errors")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

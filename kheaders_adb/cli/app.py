@@ -1,0 +1,113 @@
+"""The command line: the program, and the commands it is made of."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from kheaders_adb import __version__
+from kheaders_adb.cli.command import command, globals_callback
+from kheaders_adb.cli.groups import DEFAULT_WAIT_S
+
+COMMANDS = {
+    "pull": "pull.pull",
+    "devices": "devices.devices",
+    "list": "kernels.list_kernels",
+    "show": "kernels.show",
+    "path": "kernels.path",
+    "remove": "kernels.remove",
+    "import": "importing.import_",
+    "export": "upkeep.export",
+    "verify": "upkeep.verify",
+    "gc": "upkeep.gc",
+    "pin": "upkeep.pin",
+    "unpin": "upkeep.unpin",
+    "compile": "compile.compile_",
+    "compdb": "compile.compdb",
+    "cflags": "flags.cflags",
+    "env": "flags.env",
+    "push": "push.push",
+    "doctor": "doctor.doctor",
+}
+"""Each command, in the order of ``--help``: the module beside this one, and the function in it."""
+
+
+class Commands(TyperGroup):
+    """The commands, of which a run imports only the one that it is for.
+
+    Importing them all takes longer than ``path`` and ``cflags`` themselves, and a makefile calls those for
+    every object.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        """The names, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        """The command of this name, made now; None if there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        if cmd_name not in self.commands:
+            part = typer.Typer(add_completion=False, **_SETTINGS)
+            name, _, function = COMMANDS[cmd_name].partition(".")
+            module = import_module(f"{__package__}.{name}")
+            kind = getattr(module, "COMMAND_CLASS", None)
+            command(part, cmd_name, cls=kind)(getattr(module, function))
+            self.commands[cmd_name] = typer.main.get_command(part)
+        return self.commands[cmd_name]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As typer's, which suggests names only of commands that are there already."""
+        if args and args[0] not in COMMANDS:
+            for name in COMMANDS:
+                self.get_command(ctx, name)
+        return super().resolve_command(ctx, args)
+
+
+_SETTINGS: dict[str, Any] = {
+    # Plain text: rich costs more at start-up than a warm pull spends on the wire.
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+app = typer.Typer(name="kheaders-adb", no_args_is_help=True, cls=Commands, **_SETTINGS)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"kheaders-adb {__version__}")
+        raise typer.Exit
+
+
+def _about(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Pull a running kernel's own headers over adb, prove that they belong to it, stage them for eBPF."""
+
+
+globals_callback(app, _about)
+
+
+def main() -> None:
+    """Run the command line; the entry point."""
+    gc.enable()
+    words = sys.argv[1:]
+    # An option whose value may be left out: what follows after a blank is never its value.  Words after
+    # "--" are for clang.
+    ours = words[: words.index("--")] if "--" in words else words
+    try:
+        app(
+            [f"--wait={DEFAULT_WAIT_S:g}" if w == "--wait" else w for w in ours]
+            + words[len(ours) :]
+        )
+    finally:
+        # All memory is given back at once; looking through it for cycles first takes a tenth of `path`.
+        gc.freeze()

@@ -1,0 +1,231 @@
+"""``compile`` and ``compdb``: BPF programs against the headers of a device's own kernel."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer.core import TyperCommand
+
+from kheaders_adb import environment
+from kheaders_adb.cli.console import Console
+from kheaders_adb.cli.groups import Output, StoreChoice, Target
+from kheaders_adb.cli.headers import (
+    Chosen,
+    CpuOption,
+    LibbpfOption,
+    ModuleOption,
+    OptimizeOption,
+    tree_for,
+)
+from kheaders_adb.errors import UsageError
+
+if TYPE_CHECKING:
+    from kheaders_adb.ebpf.compile import CompileOptions
+
+_FOR_CLANG = "--for-clang"
+
+
+class WithClangFlags(TyperCommand):
+    """A command whose arguments after ``--`` are for clang and not names of sources."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Turn what stands after ``--`` into values of a hidden option."""
+        if "--" in args:
+            at = args.index("--")
+            rest = [f"{_FOR_CLANG}={flag}" for flag in args[at + 1 :]]
+            # In front: after the sources, an option without its value could swallow the first of them.
+            args = [*rest, *args[:at]]
+        return super().parse_args(ctx, args)
+
+
+Sources = Annotated[
+    list[Path], typer.Argument(metavar="SRC…", help="C programs.", show_default=False)
+]
+KernelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--kernel",
+        metavar="KERNEL",
+        help="A staged kernel: a key prefix, a release if unique, @SERIAL, or 'latest' (the default "
+        "without a device).",
+    ),
+]
+DefineOption = Annotated[
+    list[str] | None, typer.Option("-D", metavar="NAME[=VALUE]", help="Define a macro.")
+]
+IncludeOption = Annotated[
+    list[Path] | None,
+    typer.Option("-I", metavar="DIR", help="Search this folder too, after the kernel's."),
+]
+ForClang = Annotated[list[str] | None, typer.Option(_FOR_CLANG, hidden=True)]
+
+
+def compile_(
+    sources: Sources,
+    target: Target,
+    store: StoreChoice,
+    output: Output,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="The object, or a folder for several [default: beside each source, as .o].",
+        ),
+    ] = None,
+    kernel: KernelOption = None,
+    module: ModuleOption = None,
+    defines: DefineOption = None,
+    include_dirs: IncludeOption = None,
+    optimize: OptimizeOption = "2",
+    cpu: CpuOption = "v2",
+    debug: Annotated[
+        bool, typer.Option("-g/-g0", help="Debug information and BTF, or neither.")
+    ] = True,
+    dependencies: Annotated[
+        bool, typer.Option("-MD", help="Write prog.d for make beside prog.o.")
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "-j", metavar="N", min=1, help="Compile N at a time [default: one per processor]."
+        ),
+    ] = None,
+    libbpf: LibbpfOption = None,
+    for_clang: ForClang = None,
+) -> None:
+    """Compile BPF programs against a kernel's own headers.
+
+    With -s (or $ANDROID_SERIAL), against those of the kernel that the device runs now, which are staged
+    first if they are not; else against staged ones.  Arguments after -- go to clang's front stage.
+    """
+    from kheaders_adb.ebpf.compile import compile_programs
+
+    console = Console.standard(output)
+    programs = [(source, _object_for(source, out, len(sources))) for source in sources]
+    chosen = tree_for(target, store, kernel, console, module=module)
+    options = _options(
+        chosen,
+        console,
+        libbpf,
+        _Given(
+            tuple(defines or ()),
+            tuple(include_dirs or ()),
+            optimize,
+            cpu,
+            debug,
+            dependencies,
+            tuple(for_clang or ()),
+        ),
+    )
+    with chosen.in_use():
+        written = compile_programs(
+            chosen.tree, programs, options, _pass_on, parallel=jobs or os.cpu_count() or 1
+        )
+    if output.json:
+        console.document(
+            {"tree": str(chosen.tree.root), "objects": [str(path) for path in written]}
+        )
+
+
+def compdb(
+    sources: Sources,
+    target: Target,
+    store: StoreChoice,
+    output: Output,
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="FILE", help="The database to add to."),
+    ] = Path("compile_commands.json"),
+    kernel: KernelOption = None,
+    module: ModuleOption = None,
+    defines: DefineOption = None,
+    include_dirs: IncludeOption = None,
+    libbpf: LibbpfOption = None,
+    for_clang: ForClang = None,
+) -> None:
+    """Add programs to compile_commands.json, so that clangd finds the kernel's headers.
+
+    Entries of other files stay; those of the same files are replaced.
+    """
+    from kheaders_adb.ebpf.compdb import entry, update
+
+    console = Console.standard(output)
+    for source in sources:
+        if not source.is_file():
+            raise UsageError(f"{source} is not a file", step="adding to the compilation database")
+    chosen = tree_for(target, store, kernel, console, module=module)
+    given = _Given(tuple(defines or ()), tuple(include_dirs or ()), extra=tuple(for_clang or ()))
+    options = _options(chosen, console, libbpf, given)
+    here = Path.cwd()
+    update(out, [entry(chosen.tree, source, here, options) for source in sources])
+    if output.json:
+        console.document(
+            {"database": str(out), "files": [str(here / source) for source in sources]}
+        )
+    else:
+        console.say(f"{out}: {len(sources)} of its entries are for {chosen.tree.release}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What the user gave for the compiler."""
+
+    defines: tuple[str, ...] = ()
+    include_dirs: tuple[Path, ...] = ()
+    optimize: str = "2"
+    cpu: str = "v2"
+    debug: bool = True
+    dependencies: bool = False
+    extra: tuple[str, ...] = ()
+
+
+def _options(
+    chosen: Chosen, console: Console, libbpf: Path | None, given: _Given
+) -> CompileOptions:
+    from kheaders_adb.ebpf.clang import find_clang
+    from kheaders_adb.ebpf.compile import CompileOptions
+
+    return CompileOptions(
+        clang=find_clang(environment.clang()),
+        libbpf=chosen.libbpf(libbpf),
+        defines=given.defines,
+        include_dirs=given.include_dirs,
+        optimize=given.optimize,
+        cpu=given.cpu,
+        debug=given.debug,
+        dependencies=given.dependencies,
+        color=console.colour,
+        extra=given.extra,
+    )
+
+
+def _object_for(source: Path, out: Path | None, count: int) -> Path:
+    from kheaders_adb.ebpf.compile import object_path
+
+    default = object_path(source)
+    if out is None:
+        return default
+    if out.is_dir():
+        return out / default.name
+    if count > 1:
+        raise UsageError(
+            f"{out} is not a folder, and {count} sources are compiled",
+            hint="make the folder first, or leave -o out",
+        )
+    return out
+
+
+def _pass_on(diagnostics: bytes) -> None:
+    sys.stderr.buffer.write(diagnostics)
+    sys.stderr.buffer.flush()
+
+
+COMMAND_CLASS = WithClangFlags
+"""What the commands of this module are made of."""

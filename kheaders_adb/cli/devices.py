@@ -1,0 +1,92 @@
+"""``devices``: every device, and how it stands with its headers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kheaders_adb.cli import environment
+from kheaders_adb.cli.console import Console
+from kheaders_adb.cli.groups import Output, StoreChoice, Target
+from kheaders_adb.errors import KheadersError
+
+if TYPE_CHECKING:
+    from kheaders_adb.device.adb import AdbServer
+    from kheaders_adb.device.deadline import Deadline
+    from kheaders_adb.device.select import DeviceEntry
+    from kheaders_adb.store import Store
+
+_PROBE_TIMEOUT_S = 15.0
+_MAX_AT_ONCE = 16
+
+
+def devices(target: Target, store: StoreChoice, output: Output) -> None:
+    """List the devices: model, kernel, where its headers are, root or not, staged or not."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from kheaders_adb.cli.render import or_dash, table
+
+    console = Console.standard(output)
+    server = environment.adb_server(target)
+    deadline = environment.deadline(target)
+    trees = environment.open_store(store)
+    entries = server.devices(deadline)
+    with ThreadPoolExecutor(_MAX_AT_ONCE) as pool:
+        rows = list(pool.map(lambda entry: _row(server, entry, trees, deadline), entries))
+    if output.json:
+        console.document({"devices": rows})
+        return
+    if not rows:
+        console.say("no devices; plug one in with USB debugging on, or `adb connect HOST:PORT`")
+        return
+    columns = ("serial", "state", "model", "release", "machine", "headers", "root", "staged")
+    cells = [tuple(name.upper() for name in columns)]
+    for row in rows:
+        shown = {"root": _yes_no(row["root"]), "staged": _yes_no(row["staged"])}
+        cells.append(tuple(or_dash(shown.get(name, row[name])) for name in columns))
+    for line in table(cells):
+        console.result(line)
+    for row in rows:
+        if row["error"]:
+            console.warn(f"{row['serial']}: {row['error']}")
+
+
+def _row(server: AdbServer, entry: DeviceEntry, trees: Store, deadline: Deadline) -> dict[str, Any]:
+    from kheaders_adb.device.device import Device
+    from kheaders_adb.device.probe import probe
+    from kheaders_adb.device.select import USABLE_STATES
+
+    row: dict[str, Any] = {
+        "serial": entry.serial,
+        "state": entry.state,
+        "transport_id": entry.transport_id,
+        "model": entry.model,
+        "release": None,
+        "machine": None,
+        "headers": None,
+        "root": None,
+        "staged": None,
+        "kernel": None,
+        "error": None,
+    }
+    if entry.state not in USABLE_STATES:
+        return row
+    device = Device(server, entry, deadline.sooner(_PROBE_TIMEOUT_S))
+    try:
+        device.require_shell_v2()
+        about = probe(device)
+        record = trees.find(about.identity, entry.serial)
+    except KheadersError as error:
+        # One broken device must not hide the others; its row says what is wrong.
+        return row | {"error": f"{error.step}: {error.seen}" if error.step else error.seen}
+    return row | {
+        "release": about.identity.release,
+        "machine": about.identity.machine,
+        "headers": about.place.value,
+        "root": about.is_root,
+        "staged": record is not None,
+        "kernel": about.identity.key,
+    }
+
+
+def _yes_no(value: bool | None) -> str | None:
+    return None if value is None else "yes" if value else "no"

@@ -1,0 +1,101 @@
+"""``cflags`` and ``env``: staged headers for other build systems and tools."""
+
+from __future__ import annotations
+
+import enum
+import platform
+from typing import Annotated
+
+import typer
+
+from kheaders_adb.cli.console import Console
+from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
+from kheaders_adb.cli.headers import CpuOption, LibbpfOption, OptimizeOption, staged_tree
+from kheaders_adb.ebpf.environ import Shell
+
+
+class Stage(enum.StrEnum):
+    """One of the two stages of a compilation."""
+
+    FRONT = "front"
+    BPF = "bpf"
+
+
+class Format(enum.StrEnum):
+    """How flags are written."""
+
+    SHELL = "shell"
+    JSON = "json"
+    MAKE = "make"
+
+
+def cflags(
+    store: StoreChoice,
+    output: Output,
+    kernel: Kernel = "latest",
+    stage: Annotated[
+        Stage,
+        typer.Option(
+            "--stage", help="front: C to LLVM IR for the device; bpf: LLVM IR to a BPF object."
+        ),
+    ] = Stage.FRONT,
+    form: Annotated[
+        Format,
+        typer.Option(
+            "--format", help="shell: quoted where needed; json: an array; make: for an assignment."
+        ),
+    ] = Format.SHELL,
+    libbpf: LibbpfOption = None,
+    optimize: OptimizeOption = "2",
+    cpu: CpuOption = "v2",
+) -> None:
+    """Print clang's flags for a staged kernel's headers.
+
+    Two stages make an object: `clang $(kheaders-adb cflags) -c prog.c -o prog.bc`, then
+    `clang $(kheaders-adb cflags --stage bpf) -c prog.bc -o prog.o`.
+    """
+    from kheaders_adb.ebpf import flags
+
+    console = Console.standard(output)
+    chosen = staged_tree(store, kernel, console)
+    if stage is Stage.BPF:
+        found = flags.bpf_flags(cpu=cpu, optimize=optimize)
+    else:
+        found = flags.front_flags(chosen.tree, libbpf=chosen.libbpf(libbpf), optimize=optimize)
+    if output.json:
+        console.document({"stage": stage.value, "tree": str(chosen.tree.root), "flags": found})
+        return
+    match form:
+        case Format.SHELL:
+            console.result(flags.format_shell(found))
+        case Format.JSON:
+            console.result(flags.format_json(found))
+        case Format.MAKE:
+            console.result(flags.format_make(found))
+
+
+def env(
+    store: StoreChoice,
+    output: Output,
+    kernel: Kernel = "latest",
+    shell: Annotated[Shell, typer.Option("--shell", help="Whose syntax.")] = Shell.SH,
+) -> None:
+    """Print the variables by which bcc, bpftrace and scripts find a staged kernel's headers.
+
+    For `eval "$(kheaders-adb env)"` in sh, bash, zsh and fish, and for direnv's .envrc.
+    """
+    from kheaders_adb.ebpf.environ import environment, format_environment
+
+    console = Console.standard(output)
+    tree = staged_tree(store, kernel, console).tree
+    host = {"arm64": "aarch64"}.get(platform.machine(), platform.machine())
+    if host != tree.arch.machine:
+        console.say(
+            f"kheaders-adb: these headers are of {tree.arch.machine}; bcc and bpftrace on this host "
+            f"({host}) cannot compile with them, but can on the device: see `kheaders-adb push`"
+        )
+    variables = environment(tree)
+    if output.json:
+        console.document({"environment": variables})
+    else:
+        console.result(format_environment(variables, shell).rstrip("\n"))

@@ -1,0 +1,109 @@
+"""Options that many commands share, as groups.
+
+A command takes a group as one parameter (``target: Target``); `command` turns the group's fields into
+options of that command and of the program itself, so that both ``kheaders-adb -s X pull`` (adb's way) and
+``kheaders-adb pull -s X`` work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kheaders_adb.environment import DEFAULT_TIMEOUT_S
+
+DEFAULT_WAIT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which device, behind which adb server: adb's own flags."""
+
+    serial: Annotated[
+        str | None,
+        typer.Option(
+            "-s",
+            "--serial",
+            metavar="SERIAL",
+            help="The device with this serial ($ANDROID_SERIAL).",
+        ),
+    ] = None
+    usb: Annotated[bool, typer.Option("-d", "--usb", help="The only USB device.")] = False
+    tcp: Annotated[bool, typer.Option("-e", "--tcp", help="The only TCP device or emulator.")] = (
+        False
+    )
+    transport_id: Annotated[
+        int | None,
+        typer.Option(
+            "-t", "--transport-id", metavar="ID", help="The device with this transport id."
+        ),
+    ] = None
+    host: Annotated[
+        str | None,
+        typer.Option(
+            "-H", metavar="HOST", help="The adb server's host ($ANDROID_ADB_SERVER_ADDRESS)."
+        ),
+    ] = None
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "-P", metavar="PORT", help="The adb server's port ($ANDROID_ADB_SERVER_PORT)."
+        ),
+    ] = None
+    socket: Annotated[
+        str | None,
+        typer.Option("-L", metavar="SOCKET", help="The adb server's socket ($ADB_SERVER_SOCKET)."),
+    ] = None
+    wait_s: Annotated[
+        float | None,
+        typer.Option(
+            "--wait",
+            metavar="[=SECONDS]",
+            help=f"Wait for the device, and try again after a lost transfer [default: {DEFAULT_WAIT_S:g}].",
+        ),
+    ] = None
+    timeout_s: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            help=f"Give up after this time in all [default: {DEFAULT_TIMEOUT_S:g}].",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What is written, and how."""
+
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Say nothing but errors and warnings.")
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoreChoice:
+    """Where trees are staged."""
+
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            "--store",
+            metavar="DIR",
+            help="The store ($KHEADERS_ADB_STORE; else the user's cache directory).",
+        ),
+    ] = None
+
+
+Kernel = Annotated[
+    str,
+    typer.Argument(
+        metavar="[KERNEL]",
+        help="A key prefix, a release if unique, @SERIAL, or 'latest'.",
+        show_default=False,
+    ),
+]

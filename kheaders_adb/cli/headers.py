@@ -1,0 +1,157 @@
+"""The header tree that a command for compiling is to use: of a device, or out of the store."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kheaders_adb.cli import environment
+from kheaders_adb.cli.console import Console
+from kheaders_adb.cli.groups import StoreChoice, Target
+from kheaders_adb.cli.kernels import find_kernel
+from kheaders_adb.errors import UsageError
+
+if TYPE_CHECKING:
+    from kheaders_adb.device.device import Device
+    from kheaders_adb.ebpf.tree import HeaderTree
+    from kheaders_adb.model import Staged
+    from kheaders_adb.store import KernelRecord, Store
+
+LibbpfOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--libbpf",
+        metavar="DIR",
+        help="Where libbpf's headers are (else pkg-config's, or the usual places).",
+    ),
+]
+ModuleOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--module",
+        metavar="FILE|DIR",
+        help="A kheaders.ko to load where the device's kernel shows no headers.",
+    ),
+]
+OptimizeOption = Annotated[
+    str, typer.Option("-O", metavar="LEVEL", help="Optimise: 1, 2, 3, s or z.")
+]
+CpuOption = Annotated[
+    str, typer.Option("--cpu", metavar="CPU", help="The BPF instruction set: v1 to v4.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A tree, the store that it is in, and the record of its kernel there."""
+
+    tree: HeaderTree
+    store: Store
+    record: KernelRecord
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """Keep gc and remove from taking the tree while in the block."""
+        return self.store.in_use(self.record)
+
+    def libbpf(self, given: Path | None) -> Path | None:
+        """libbpf's headers as the compiler is to see them, or None where there are none."""
+        from kheaders_adb.ebpf.libbpf import find_libbpf
+
+        return find_libbpf(given, self.store.root)
+
+
+def names_a_device(target: Target) -> bool:
+    """Whether the user has chosen a device, with a flag or with ``$ANDROID_SERIAL``."""
+    flags = (target.serial, target.usb, target.tcp, target.transport_id is not None)
+    return any(flags) or bool(os.environ.get("ANDROID_SERIAL"))
+
+
+def staged_tree(choice: StoreChoice, kernel: str, console: Console) -> Chosen:
+    """The tree of a staged kernel; no device is asked."""
+    from kheaders_adb.ebpf.tree import read_tree
+
+    store = environment.open_store(choice)
+    record = find_kernel(store, kernel, console)
+    store.use(record)
+    return _caution(Chosen(read_tree(store.tree_path(record.tree)), store, record), console)
+
+
+def tree_for(
+    target: Target,
+    choice: StoreChoice,
+    kernel: str | None,
+    console: Console,
+    *,
+    module: Path | None = None,
+) -> Chosen:
+    """The tree of a device's kernel, staged now if need be; without a device, of a staged kernel.
+
+    Raises:
+        UsageError: both a device and a kernel are named on the command line.
+    """
+    from kheaders_adb.ebpf.tree import read_tree
+
+    if kernel is not None:
+        if any((target.serial, target.usb, target.tcp, target.transport_id is not None)):
+            raise UsageError(
+                "--kernel and a device exclude each other", hint="leave one of the two out"
+            )
+        return staged_tree(choice, kernel, console)
+    if not names_a_device(target):
+        return staged_tree(choice, "latest", console)
+    staged, store, _ = ensure_staged(target, choice, console, module=module)
+    record = store.resolve(staged.kernel.key)
+    return _caution(Chosen(read_tree(staged.tree), store, record), console)
+
+
+def ensure_staged(
+    target: Target, choice: StoreChoice, console: Console, *, module: Path | None = None
+) -> tuple[Staged, Store, Device]:
+    """Stage the headers of a device's kernel, unless they are, and say what must be said of them.
+
+    Returns:
+        What is staged, where, and the device, which still has the rest of the command's time.
+    """
+    from kheaders_adb.cli.render import staged_lines, verdict_warning
+    from kheaders_adb.device.device import Device
+    from kheaders_adb.patience import patiently
+    from kheaders_adb.pipeline import Options, ensure
+
+    deadline = environment.deadline(target)
+    store = environment.open_store(choice)
+    server, wanted = environment.adb_server(target), environment.selection(target)
+
+    def attempt() -> tuple[Staged, Device]:
+        device = Device.select(server, wanted, deadline)
+        with console.progress(f"{device.serial}: headers") as on_progress:
+            # What was staged under a mismatch was wanted so; it is warned of below, each time.
+            options = Options(
+                module=module,
+                reuse_mismatch=True,
+                on_note=console.say,
+                on_progress=on_progress,
+            )
+            return ensure(device, store, options), device
+
+    staged, device = patiently(
+        attempt, wait_s=target.wait_s or 0.0, deadline=deadline, say=console.say
+    )
+    if not staged.cached:
+        for line in staged_lines(staged):
+            console.say(line)
+    for note in staged.notes:
+        console.say(f"  note: {note}")
+    if warning := verdict_warning(staged.verdict):
+        console.warn(f"{staged.serial}: {warning}")
+    return staged, store, device
+
+
+def _caution(chosen: Chosen, console: Console) -> Chosen:
+    for caution in chosen.tree.cautions:
+        console.warn(caution)
+    return chosen

@@ -1,0 +1,92 @@
+"""``import``: stage an archive that lies on the host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kheaders_adb.cli import environment
+from kheaders_adb.cli.console import Console
+from kheaders_adb.cli.groups import Output, StoreChoice, Target
+from kheaders_adb.errors import UsageError
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A kheaders.tar.xz.")],
+    target: Target,
+    store: StoreChoice,
+    output: Output,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="The configuration of the kernel it is for, plain or gzipped.",
+        ),
+    ] = None,
+    release: Annotated[
+        str | None,
+        typer.Option("--release", metavar="RELEASE", help="The release of the kernel it is for."),
+    ] = None,
+    allow_mismatch: Annotated[
+        bool,
+        typer.Option("--allow-mismatch", help="Stage it even if it does not fit, marked as such."),
+    ] = False,
+    repair_config: Annotated[
+        bool,
+        typer.Option(
+            "--repair-config",
+            help="Where only the configuration differs, stage with autoconf.h regenerated.",
+        ),
+    ] = False,
+) -> None:
+    """Stage an archive that is already on this host and print the path of its tree.
+
+    With -s (-d, -e, -t) it is matched with the kernel which that device runs, else with --config and
+    --release; without any of them it is staged as `unmatched`.
+    """
+    from kheaders_adb.cli.kernels import record_to_json
+    from kheaders_adb.cli.render import verdict_line, verdict_warning
+    from kheaders_adb.importing import Claim, import_archive, read_claimed_config
+
+    console = Console.standard(output)
+    trees = environment.open_store(store)
+    on_device = target.serial is not None or target.usb or target.tcp or target.transport_id
+    if on_device and (config is not None or release is not None):
+        raise UsageError(
+            "a device and --config or --release name two kernels", hint="give one of them"
+        )
+    serial = None
+    if on_device:
+        from kheaders_adb.device.device import Device
+        from kheaders_adb.device.probe import probe
+
+        device = Device.select(
+            environment.adb_server(target),
+            environment.selection(target),
+            environment.deadline(target),
+        )
+        serial = device.serial
+        claim = Claim(probe=probe(device))
+    else:
+        claim = Claim(
+            config=None if config is None else read_claimed_config(config), release=release
+        )
+    record = import_archive(
+        file,
+        trees,
+        claim,
+        serial=serial,
+        allow_mismatch=allow_mismatch,
+        repair_config=repair_config,
+    )
+    console.say(f"{file}: headers of kernel {record.identity.release} ({record.key[:12]})")
+    console.say(f"  verdict: {verdict_line(record.verdict)}")
+    if warning := verdict_warning(record.verdict):
+        console.warn(warning)
+    if output.json:
+        console.document(record_to_json(trees, record))
+    else:
+        console.result(str(trees.tree_path(record.tree)))

@@ -1,0 +1,173 @@
+"""``list``, ``show``, ``path``, ``remove``: the kernels whose headers are staged."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kheaders_adb.cli import environment
+from kheaders_adb.cli.console import Console
+from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
+
+if TYPE_CHECKING:
+    from kheaders_adb.store import KernelRecord, Store
+
+
+def find_kernel(store: Store, kernel: str, console: Console) -> KernelRecord:
+    """The record that `kernel` means; warns, each time, if its tree was staged under a mismatch."""
+    from kheaders_adb.cli.render import verdict_warning
+
+    record = store.resolve(kernel)
+    if warning := verdict_warning(record.verdict):
+        console.warn(f"{record.identity.release} ({record.key[:12]}): {warning}")
+    return record
+
+
+def list_kernels(store: StoreChoice, output: Output) -> None:
+    """List the staged kernels, the newest first."""
+    from kheaders_adb.cli.render import or_dash, table
+
+    console = Console.standard(output)
+    trees = environment.open_store(store)
+    records = sorted(trees.records(), key=lambda record: -record.staged_at)
+    if output.json:
+        console.document({"kernels": [record_to_json(trees, record) for record in records]})
+        return
+    if not records:
+        console.say("nothing is staged yet; `kheaders-adb pull` stages the headers of a device")
+        return
+    pinned = trees.pinned()
+    rows = [("KEY", "RELEASE", "MACHINE", "DEVICE", "VERDICT", "SIZE", "AGE", "")]
+    rows += [
+        (
+            record.key[:12],
+            record.identity.release,
+            record.identity.machine,
+            or_dash(record.serial),
+            record.verdict.level.value,
+            _size(trees, record),
+            _age(time.time() - record.staged_at),
+            "pinned" if record.key in pinned else "",
+        )
+        for record in records
+    ]
+    for line in table(rows):
+        console.result(line)
+
+
+def show(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:
+    """Show one kernel: its identity, where its headers came from, and every check behind the verdict."""
+    from kheaders_adb.cli.render import table
+
+    console = Console.standard(output)
+    trees = environment.open_store(store)
+    record = find_kernel(trees, kernel, console)
+    if output.json:
+        console.document(record_to_json(trees, record))
+        return
+    identity, archive = record.identity, record.archive
+    staged_at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.staged_at))
+    rows = [
+        ("key", record.key),
+        ("release", identity.release),
+        ("version", identity.version),
+        ("machine", identity.machine),
+        ("build-id", identity.build_id or "unknown"),
+        ("config", f"sha256 {identity.config_sha256}" if identity.config_sha256 else "unknown"),
+        ("evidence", identity.evidence.value),
+        ("device", record.serial or "-"),
+        ("source", f"{record.source.kind.value} {record.source.path}"),
+        ("archive", f"sha256 {archive.sha256}"),
+        ("", f"{archive.size_bytes} bytes, {archive.members} members"),
+        ("tree", str(trees.tree_path(record.tree))),
+        ("staged", f"{staged_at} by kheaders-adb {record.tool_version}"),
+        ("verdict", record.verdict.level.value),
+    ]
+    for check in record.verdict.checks:
+        found = (
+            check.found
+            if check.status.value != "differ"
+            else f"{check.found}, not {check.expected}"
+        )
+        detail = found or check.expected or ""
+        rows.append((f"  {check.name}", f"{check.status.value:8} {detail}".rstrip()))
+        if check.note:
+            rows.append(("", f"{'':8} ({check.note})"))
+    for line in table(rows):
+        console.result(line)
+
+
+def path(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:
+    """Print the path of a staged tree."""
+    console = Console.standard(output)
+    trees = environment.open_store(store)
+    record = find_kernel(trees, kernel, console)
+    tree = trees.tree_path(record.tree)
+    if output.json:
+        console.document({"kernel": {"key": record.key}, "tree": str(tree)})
+    else:
+        console.result(str(tree))
+
+
+def remove(
+    kernels: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="KERNEL…", help="Key prefixes, releases if unique, @SERIAL, or 'latest'."
+        ),
+    ],
+    store: StoreChoice,
+    output: Output,
+) -> None:
+    """Remove kernels from the store, and their trees where no other kernel needs them."""
+    from kheaders_adb.store.gc import remove as remove_kernel
+
+    console = Console.standard(output)
+    trees = environment.open_store(store)
+    # All are resolved before the first is removed: a typing error removes nothing.
+    records = {record.key: record for record in map(trees.resolve, kernels)}
+    for record in records.values():
+        remove_kernel(trees, record.key)
+        console.say(f"removed {record.identity.release} ({record.key[:12]})")
+    if output.json:
+        console.document({"removed": list(records)})
+
+
+def record_to_json(trees: Store, record: KernelRecord) -> dict[str, Any]:
+    """A staged kernel for ``--json``, in the fields of ``pull --json``."""
+    from kheaders_adb.cli.render import (
+        archive_to_json,
+        kernel_to_json,
+        source_to_json,
+        verdict_to_json,
+    )
+
+    size = trees.tree_size(record.tree)
+    return {
+        "serial": record.serial,
+        "kernel": kernel_to_json(record.identity),
+        "source": source_to_json(record.source),
+        "archive": archive_to_json(record.archive),
+        "verdict": verdict_to_json(record.verdict),
+        "tree": str(trees.tree_path(record.tree)),
+        "files": None if size is None else size.files,
+        "content_bytes": None if size is None else size.content_bytes,
+        "pinned": record.key in trees.pinned(),
+        "staged_at": record.staged_at,
+        "tool_version": record.tool_version,
+        "notes": list(record.notes),
+    }
+
+
+def _size(trees: Store, record: KernelRecord) -> str:
+    size = trees.tree_size(record.tree)
+    return "-" if size is None else f"{size.content_bytes / 1048576:.0f} MiB"
+
+
+def _age(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return "now" if seconds < 1 else f"{int(seconds)} s"

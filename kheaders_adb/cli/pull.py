@@ -1,0 +1,108 @@
+"""``pull``: stage the headers of the kernel that a device runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kheaders_adb.cli import environment
+from kheaders_adb.cli.console import Console
+from kheaders_adb.cli.groups import Output, StoreChoice, Target
+from kheaders_adb.model import Privilege, Staged, Via
+
+
+def pull(
+    target: Target,
+    store: StoreChoice,
+    output: Output,
+    module: Annotated[
+        Path | None,
+        typer.Option(
+            "--module",
+            metavar="FILE|DIR",
+            help="A kheaders.ko to load where the kernel shows no headers, or a folder of them.",
+        ),
+    ] = None,
+    via: Annotated[
+        Via,
+        typer.Option(
+            "--via",
+            help="sysfs: only what the kernel shows; load: insert kheaders.ko; "
+            "carve: take the archive out of kheaders.ko without inserting it.",
+        ),
+    ] = Via.AUTO,
+    allow_mismatch: Annotated[
+        bool,
+        typer.Option(
+            "--allow-mismatch", help="Stage headers of another kernel too, marked as such."
+        ),
+    ] = False,
+    repair_config: Annotated[
+        bool,
+        typer.Option(
+            "--repair-config",
+            help="Where only the configuration differs, stage with autoconf.h regenerated from the "
+            "running kernel's.",
+        ),
+    ] = False,
+    privilege: Annotated[
+        Privilege,
+        typer.Option(
+            "--privilege",
+            help="How to become root where that is needed; auto: su, else `adb root`, undone afterwards.",
+        ),
+    ] = Privilege.AUTO,
+    keep_root: Annotated[
+        bool, typer.Option("--keep-root", help="Do not undo an `adb root` made by this command.")
+    ] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Read the archive again even if it is staged.")
+    ] = False,
+) -> None:
+    """Stage the headers of the running kernel and print the path of the tree.
+
+    The archive is taken from /sys/kernel/kheaders.tar.xz (or /proc); where the kernel does not show it,
+    kheaders.ko is loaded, read and unloaded again.  It is staged only if it belongs to the running kernel.
+    """
+    from kheaders_adb.cli.render import staged_lines, staged_to_json, verdict_warning
+    from kheaders_adb.device.device import Device
+    from kheaders_adb.patience import patiently
+    from kheaders_adb.pipeline import Options, ensure
+
+    console = Console.standard(output)
+    deadline = environment.deadline(target)
+    trees = environment.open_store(store)
+    server, wanted = environment.adb_server(target), environment.selection(target)
+
+    def attempt() -> Staged:
+        device = Device.select(server, wanted, deadline)
+        with console.progress(f"{device.serial}: headers") as on_progress:
+            return ensure(
+                device,
+                trees,
+                Options(
+                    module=module,
+                    via=via,
+                    allow_mismatch=allow_mismatch,
+                    repair_config=repair_config,
+                    privilege=privilege,
+                    keep_root=keep_root,
+                    refresh=refresh,
+                    on_note=console.say,
+                    on_progress=on_progress,
+                ),
+            )
+
+    staged = patiently(attempt, wait_s=target.wait_s or 0.0, deadline=deadline, say=console.say)
+    for line in staged_lines(staged):
+        console.say(line)
+    for note in staged.notes:
+        console.say(f"  note: {note}")
+    if warning := verdict_warning(staged.verdict):
+        console.warn(f"{staged.serial}: {warning}")
+    if output.json:
+        console.document(staged_to_json(staged))
+    else:
+        console.result(str(staged.tree))

@@ -1,0 +1,62 @@
+"""``push``: staged headers onto the device, for bcc and bpftrace there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kheaders_adb.cli.console import Console
+from kheaders_adb.cli.groups import Output, StoreChoice, Target
+from kheaders_adb.cli.headers import ModuleOption, ensure_staged
+from kheaders_adb.ebpf.environ import Shell
+
+if TYPE_CHECKING:
+    from kheaders_adb.model import Staged
+
+
+def push(
+    target: Target,
+    store: StoreChoice,
+    output: Output,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="DIR",
+            help="The folder on the device [default: one in its temporary folder].",
+        ),
+    ] = None,
+    module: ModuleOption = None,
+) -> None:
+    """Put the headers of a device's kernel onto it and print the variables that bcc and bpftrace need there.
+
+    They are staged on this host first, if they are not yet.
+    """
+    from kheaders_adb.device.push import push_tree
+    from kheaders_adb.ebpf.environ import environment as variables_of
+    from kheaders_adb.ebpf.environ import format_environment
+    from kheaders_adb.ebpf.tree import read_tree
+
+    console = Console.standard(output)
+    staged, _, device = ensure_staged(target, store, console, module=module)
+    tree = read_tree(staged.tree)
+    folder, sent = push_tree(device, staged.tree, _name(staged), PurePosixPath(to) if to else None)
+    console.say(
+        f"{device.serial}: the headers of {staged.kernel.release} are in {folder}"
+        + ("" if sent else " already")
+    )
+    variables = variables_of(tree, root=str(folder))
+    if output.json:
+        console.document({"folder": str(folder), "sent": sent, "environment": variables})
+    else:
+        console.result(format_environment(variables, Shell.SH).rstrip("\n"))
+
+
+def _name(staged: Staged) -> str:
+    """A name for the tree's content that any file system takes."""
+    release = re.sub(r"[^A-Za-z0-9._+-]", "_", staged.kernel.release)[:64]
+    archive, _, repair = staged.tree.name.partition("-repaired-")
+    return "-".join([release, archive[:16], *([repair[:8]] if repair else [])])

@@ -1,0 +1,152 @@
+"""How values look: JSON for programs, lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kheaders_adb.cli.console import harmless
+from kheaders_adb.model import (
+    Archive,
+    CheckStatus,
+    HeaderSource,
+    KernelIdentity,
+    Level,
+    SourceKind,
+    Staged,
+    Verdict,
+)
+
+_WORDS = {
+    SourceKind.SYSFS: "read",
+    SourceKind.PROC: "read",
+    SourceKind.MODULE_LOADED: "read after loading",
+    SourceKind.MODULE_CARVED: "carved out of",
+    SourceKind.FILE: "imported from",
+}
+
+
+def staged_to_json(staged: Staged) -> dict[str, Any]:
+    """The object of ``pull --json``."""
+    return {
+        "serial": staged.serial,
+        "kernel": kernel_to_json(staged.kernel),
+        "source": source_to_json(staged.source),
+        "archive": archive_to_json(staged.archive),
+        "verdict": verdict_to_json(staged.verdict),
+        "tree": str(staged.tree),
+        "cached": staged.cached,
+        "device_round_trips": staged.device_round_trips,
+        "timing_s": {name: round(value, 6) for name, value in staged.timing_s.items()},
+        "notes": list(staged.notes),
+    }
+
+
+def kernel_to_json(kernel: KernelIdentity) -> dict[str, Any]:
+    """A kernel's identity."""
+    return {
+        "key": kernel.key,
+        "release": kernel.release,
+        "version": kernel.version,
+        "machine": kernel.machine,
+        "build_id": kernel.build_id,
+        "config_sha256": kernel.config_sha256,
+        "evidence": kernel.evidence.value,
+        "boot_id": kernel.boot_id,
+    }
+
+
+def source_to_json(source: HeaderSource) -> dict[str, Any]:
+    """Where an archive came from."""
+    return {"kind": source.kind.value, "path": source.path}
+
+
+def archive_to_json(archive: Archive) -> dict[str, Any]:
+    """An archive's digest, size and member count."""
+    return {
+        "sha256": archive.sha256,
+        "size_bytes": archive.size_bytes,
+        "members": archive.members,
+    }
+
+
+def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
+    """A verdict with its checks and every differing configuration symbol."""
+    return {
+        "level": verdict.level.value,
+        "checks": [
+            {
+                "name": check.name,
+                "status": check.status.value,
+                "expected": check.expected,
+                "found": check.found,
+                "note": check.note,
+            }
+            for check in verdict.checks
+        ],
+        "differences": [
+            {"symbol": item.symbol, "kernel": item.kernel, "archive": item.archive}
+            for item in verdict.differences
+        ],
+    }
+
+
+def staged_lines(staged: Staged) -> list[str]:
+    """What a person is told of a pull: the kernel, where its headers came from, and the verdict."""
+    kernel, source = staged.kernel, staged.source
+    build = f", build-id {kernel.build_id[:12]}" if kernel.build_id else ""
+    size = f"{staged.archive.size_bytes / 1048576:.1f} MiB"
+    origin = (
+        "already staged, nothing was transferred"
+        if staged.cached
+        else f"{_WORDS[source.kind]} {source.path}, {size}"
+    )
+    return [
+        f"{staged.serial}: kernel {kernel.release} ({kernel.machine}{build})",
+        f"  headers: {origin}",
+        f"  verdict: {verdict_line(staged.verdict)}",
+    ]
+
+
+def verdict_line(verdict: Verdict) -> str:
+    """A verdict in one line."""
+    names = {
+        status: ", ".join(check.name for check in verdict.checks if check.status is status)
+        for status in CheckStatus
+    }
+    words = [str(verdict.level)]
+    if names[CheckStatus.AGREE]:
+        words.append(f"{names[CheckStatus.AGREE]} agree")
+    if names[CheckStatus.DIFFER]:
+        words.append(f"{names[CheckStatus.DIFFER]} differ")
+    if names[CheckStatus.UNKNOWN]:
+        words.append(f"{names[CheckStatus.UNKNOWN]} unknown")
+    return words[0] + (f" ({'; '.join(words[1:])})" if words[1:] else "")
+
+
+def verdict_warning(verdict: Verdict) -> str | None:
+    """What must be said each time a tree staged under `verdict` is used, or None."""
+    if verdict.level is Level.MISMATCH:
+        names = ", ".join(check.name for check in verdict.differing)
+        return (
+            f"these headers do NOT belong to this kernel ({names} differ); "
+            "programs compiled against them may load and read garbage"
+        )
+    if verdict.level is Level.UNMATCHED:
+        return "these headers were imported without a kernel to compare them with"
+    return None
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows as aligned columns, two spaces apart."""
+    rows = [tuple(map(harmless, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def or_dash(value: object) -> str:
+    """`value` as text, or a dash where it is unknown."""
+    return "-" if value is None else str(value)

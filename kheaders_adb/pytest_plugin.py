@@ -1,0 +1,83 @@
+"""Fixtures for tests of BPF programs: ``kheaders`` and ``bpf_compile``.
+
+pytest loads this in every run of everyone who has the package installed: nothing is imported here that
+only a test which asks for a fixture needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from kheaders_adb.api import Staged
+
+_GROUP = "kheaders-adb"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options that choose the device and the store."""
+    group = parser.getgroup(_GROUP, "kernel headers over adb")
+    group.addoption(
+        "--kheaders-serial",
+        metavar="SERIAL",
+        help="The device whose kernel's headers the fixtures stage ($ANDROID_SERIAL).",
+    )
+    group.addoption(
+        "--kheaders-module",
+        metavar="FILE|DIR",
+        type=Path,
+        help="A kheaders.ko to load where the device's kernel shows no headers.",
+    )
+    group.addoption(
+        "--kheaders-store",
+        metavar="DIR",
+        type=Path,
+        help="Where headers are staged ($KHEADERS_ADB_STORE, or the user's cache directory).",
+    )
+
+
+@pytest.fixture(scope="session")
+def kheaders(pytestconfig: pytest.Config) -> Staged:
+    """The staged headers of the kernel that the selected device runs.
+
+    Without a device the test errs rather than skips: a test that was to run on one has not run.
+    """
+    from kheaders_adb.api import ensure
+    from kheaders_adb.errors import KheadersError
+
+    try:
+        return ensure(
+            pytestconfig.getoption("--kheaders-serial"),
+            module=pytestconfig.getoption("--kheaders-module"),
+            store=pytestconfig.getoption("--kheaders-store"),
+        )
+    except KheadersError as error:
+        pytest.fail(_told(error), pytrace=False)
+
+
+@pytest.fixture
+def bpf_compile(kheaders: Staged, tmp_path: Path) -> Callable[..., Path]:
+    """Compile a BPF program against those headers and return the object's path.
+
+    Takes what ``Staged.compile`` takes; the object goes to the test's ``tmp_path``.
+    """
+    from kheaders_adb.errors import CompileError
+
+    def compile_into_tmp_path(source: str | Path, **options: Any) -> Path:
+        name = Path(source).with_suffix(".o").name
+        try:
+            return kheaders.compile(source, tmp_path / name, **options)
+        except CompileError as error:
+            pytest.fail(_told(error), pytrace=False)
+
+    return compile_into_tmp_path
+
+
+def _told(error: Exception) -> str:
+    hint = getattr(error, "hint", None)
+    notes = getattr(error, "__notes__", [])
+    return "\n".join([str(error), *notes, *([f"hint: {hint}"] if hint else [])])
