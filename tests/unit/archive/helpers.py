@@ -1,0 +1,115 @@
+"""What the tests of archives share."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import os
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from kheaders_adb.archive.limits import DEFAULT_LIMITS, Limits
+from kheaders_adb.archive.reader import read_archive
+from kheaders_adb.errors import ArchiveError
+from kheaders_adb.model import Member, MemberKind
+
+FIXTURES = Path(__file__).parents[3] / "fixtures" / "archives"
+SMALL = FIXTURES / "small.tar.xz"
+# Ten times as many generated cases under `make test-long`.
+SCALE = 10 if os.environ.get("KHEADERS_LONG") else 1
+
+Entry = tuple[MemberKind, str | None, bytes]
+
+
+def listing(chunks: Iterable[bytes], limits: Limits = DEFAULT_LIMITS) -> dict[str, Entry]:
+    """The archive as we read it: kind, link target and content by path."""
+    entries: dict[str, Entry] = {}
+    for member, content in read_archive(chunks, limits):
+        assert member.path not in entries
+        entries[member.path] = (member.kind, member.target, content)
+    return entries
+
+
+def outcome(chunks: Iterable[bytes]) -> dict[str, Entry] | str:
+    """The listing, or the name of the rule that refused the archive."""
+    try:
+        return listing(chunks)
+    except ArchiveError as error:
+        return rule_of(error)
+
+
+def rule_of(error: ArchiveError) -> str:
+    """The name of the rule behind an error; every error of the reader has one."""
+    rule = getattr(error, "rule", None)
+    assert isinstance(rule, str)
+    assert f"[{rule}]" in str(error)
+    return rule
+
+
+def tarfile_listing(data: bytes) -> dict[str, Entry]:
+    """The archive as Python's tarfile reads it."""
+    entries: dict[str, Entry] = {}
+    with tarfile.open(fileobj=io.BytesIO(lzma.decompress(data))) as archive:
+        for info in archive:
+            path = info.name.removeprefix("./")
+            if path == ".":
+                continue
+            if info.isreg():
+                file = archive.extractfile(info)
+                assert file is not None
+                entries[path] = (MemberKind.FILE, None, file.read())
+            elif info.issym():
+                entries[path] = (MemberKind.SYMLINK, info.linkname, b"")
+            else:
+                assert info.isdir()
+                entries[path] = (MemberKind.DIRECTORY, None, b"")
+    return entries
+
+
+def tree_listing(root: Path) -> dict[str, Entry]:
+    """A directory tree as another program extracted it."""
+    entries: dict[str, Entry] = {}
+    for path in root.rglob("*"):
+        inside = path.relative_to(root).as_posix()
+        if path.is_symlink():
+            entries[inside] = (MemberKind.SYMLINK, str(path.readlink()), b"")
+        elif path.is_dir():
+            entries[inside] = (MemberKind.DIRECTORY, None, b"")
+        else:
+            assert path.is_file()
+            entries[inside] = (MemberKind.FILE, None, path.read_bytes())
+    return entries
+
+
+def check_guarantees(members: Iterable[tuple[Member, bytes]]) -> None:
+    """Assert what read_archive promises, by other means than its own."""
+    kinds: dict[str, MemberKind] = {"": MemberKind.DIRECTORY}
+    links = []
+    for member, content in members:
+        path = member.path
+        parts = path.split("/")
+        assert path not in kinds, "unique"
+        assert path.isprintable() or not path.isascii()
+        assert not any(part in ("", ".", "..") for part in parts), "normal and relative"
+        assert kinds.get("/".join(parts[:-1])) is MemberKind.DIRECTORY, "after its directory"
+        assert len(content) == member.size_bytes
+        assert content == b"" or member.kind is MemberKind.FILE
+        kinds[path] = member.kind
+        if member.kind is MemberKind.SYMLINK:
+            assert member.target is not None
+            assert not member.target.startswith("/")
+            links.append((path, member.target))
+        else:
+            assert member.target is None
+    for path, target in links:
+        # Walk as the kernel does, one component at a time, without any normalisation beforehand.
+        at = path.split("/")[:-1]
+        for part in target.split("/"):
+            assert kinds["/".join(at)] is MemberKind.DIRECTORY, "no symlink or file on the way"
+            if part == "..":
+                assert at, "stays within"
+                at.pop()
+            elif part != ".":
+                at.append(part)
+        assert kinds["/".join(at)] is MemberKind.FILE, "leads straight to a file"

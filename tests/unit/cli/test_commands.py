@@ -1,0 +1,320 @@
+"""The commands against a fake device and the store that a pull fills: what they print, and where."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kheaders_adb.model import KernelIdentity
+from tests.unit.cli.conftest import Done, Run
+from tests.unit.golden import check_golden
+from tests.wire.devices import ARCHIVE_PATH, Headers, State
+from tests.wire.kernel import Kernel
+from tests.wire.server import Server
+
+KERNEL = Kernel(headers=2)
+OTHER = Kernel(headers=2, release="6.6.30-android15-8", seed=2)
+
+
+@pytest.fixture
+def staged(run: Run, server: Server) -> Done:
+    """A pull from the device PHONE into the store; the fake server goes on."""
+    server.add_device("PHONE", kernel=KERNEL)
+    done = run("pull")
+    assert done.code == 0, done.err
+    return done
+
+
+def steady(text: str, store_path: Path) -> str:
+    """`text` without what differs from run to run, and from one version of liblzma to the next."""
+    for pattern, name in (
+        (re.escape(str(store_path)), "STORE"),
+        (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "YYYY-MM-DD HH:MM:SS"),
+        (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "BOOT-ID"),
+        (r"(?m)(now|\d+ s)$", "AGE"),
+        (r"tcp:127\.0\.0\.1:\d+", "tcp:127.0.0.1:PORT"),
+        (r"[\d.]+ GiB free", "N GiB free"),
+        (r"sha256 [0-9a-f]{64}", "sha256 HEX"),
+        (r"trees/[0-9a-f]{64}", "trees/HEX"),
+        (r"\d+ bytes, ", "N bytes, "),
+    ):
+        text = re.sub(pattern, name, text)
+    return text
+
+
+# --- pull
+
+
+def test_pull_says_one_thing_on_stdout_and_the_rest_on_stderr(staged: Done, tmp_path: Path) -> None:
+    tree = Path(staged.out.rstrip("\n"))
+    assert staged.out == f"{tree}\n"
+    assert (tree / "include/linux/sched.h").is_file()
+    assert staged.err == (
+        f"PHONE: kernel {KERNEL.release} (aarch64, build-id {KERNEL.build_id[:12]})\n"
+        f"  headers: read {ARCHIVE_PATH}, 0.0 MiB\n"
+        "  verdict: exact (release, machine, config, builder, continuity agree; version unknown)\n"
+    )
+
+
+def test_a_quiet_pull(run: Run, staged: Done) -> None:
+    done = run("pull", "-q")
+    assert (done.code, done.out, done.err) == (0, staged.out, "")
+
+
+@pytest.mark.usefixtures("staged")
+def test_pull_in_json(run: Run) -> None:
+    document = run("pull", "--json", "-q").document
+    assert document["schema"] == 1
+    assert document["cached"] is True
+    assert document["device_round_trips"] == 1
+    assert document["serial"] == "PHONE"
+    assert document["kernel"]["boot_id"]
+    assert Path(document["tree"]).is_dir()
+
+
+def test_an_error_in_json_is_one_object_on_stdout(run: Run, server: Server) -> None:
+    server.add_device("PHONE", headers=Headers.ABSENT)
+    done = run("pull", "--json")
+    assert done.code == 4
+    assert done.document.keys() == {"schema", "error"}
+    assert done.document["error"]["kind"] == "no-headers"
+    assert done.err.startswith("kheaders-adb: error: PHONE: ")
+
+
+def test_a_mismatch_in_json_has_its_verdict(run: Run, server: Server) -> None:
+    device = server.add_device("PHONE", kernel=KERNEL)
+    device.put(ARCHIVE_PATH, OTHER.archive)
+    document = run("pull", "--json").document
+    assert document["error"]["exit_code"] == 5
+    assert document["error"]["verdict"]["level"] == "mismatch"
+    assert document["error"]["verdict"]["differences"] == []
+
+
+def test_a_tree_staged_under_a_mismatch_warns_each_time(run: Run, server: Server) -> None:
+    device = server.add_device("PHONE", kernel=KERNEL)
+    device.put(ARCHIVE_PATH, OTHER.archive)
+    warning = "warning: PHONE: these headers do NOT belong to this kernel (release"
+    first = run("pull", "--allow-mismatch", "-q")
+    assert first.code == 0
+    assert warning in first.err
+    assert warning in run("pull", "--allow-mismatch", "-q").err
+    for command in ("path", "show"):
+        done = run(command, "-q")
+        assert done.code == 0
+        assert "do NOT belong to this kernel" in done.err
+    assert run("pull").code == 5, "allowed once is not allowed for good"
+
+
+# --- options before and after the command
+
+
+def test_options_before_and_after_the_command(run: Run, server: Server, tmp_path: Path) -> None:
+    server.add_device("ONE", kernel=KERNEL)
+    server.add_device("TWO", kernel=OTHER)
+    before = run("-s", "ONE", "--store", tmp_path / "s", "--json", "-q", "pull")
+    after = run("pull", "-s", "ONE", "--store", tmp_path / "s", "--json", "-q")
+    assert before.document["serial"] == after.document["serial"] == "ONE"
+    assert before.document["tree"] == after.document["tree"]
+    assert str(tmp_path / "s") in after.document["tree"]
+    assert before.err == after.err == ""
+
+
+def test_what_stands_after_the_command_wins(run: Run, server: Server) -> None:
+    server.add_device("ONE", kernel=KERNEL)
+    server.add_device("TWO", kernel=OTHER)
+    assert run("-s", "ONE", "pull", "-s", "TWO", "--json").document["serial"] == "TWO"
+
+
+def test_flags_on_both_sides_exclude_each_other_too(run: Run, server: Server) -> None:
+    server.add_device("ONE", kernel=KERNEL)
+    done = run("-s", "ONE", "pull", "-d")
+    assert done.code == 2
+    assert "exclude each other" in done.err
+
+
+def test_variables(
+    run: Run, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    server.add_device("ONE", kernel=KERNEL)
+    server.add_device("TWO", kernel=OTHER)
+    monkeypatch.setenv("ANDROID_SERIAL", "TWO")
+    monkeypatch.setenv("KHEADERS_ADB_STORE", str(tmp_path / "named"))
+    document = run("pull", "--json").document
+    assert document["serial"] == "TWO"
+    assert document["tree"].startswith(str(tmp_path / "named"))
+    assert run("pull", "-s", "ONE", "--json").document["serial"] == "ONE"
+
+
+# --- devices
+
+
+def test_devices(run: Run, server: Server) -> None:
+    server.add_device("BUILTIN", kernel=KERNEL)
+    server.add_device("MODULE", kernel=OTHER, headers=Headers.MODULE, usb=False)
+    server.add_device("NONE", kernel=OTHER, headers=Headers.ABSENT, uid=2000, debuggable=False)
+    server.add_device("SHY", state=State.UNAUTHORIZED)
+    server.add_device("OLD", features=("cmd",))
+    assert run("pull", "-s", "BUILTIN").code == 0
+    done = run("devices")
+    assert done.code == 0
+    check_golden("devices.txt", f"{done.out}--- stderr\n{done.err}")
+    rows = {row["serial"]: row for row in run("devices", "--json").document["devices"]}
+    key = rows["BUILTIN"]["kernel"]
+    assert re.fullmatch("[0-9a-f]{64}", key)
+    assert run("path", key[:8]).code == 0
+    assert (rows["BUILTIN"]["staged"], rows["MODULE"]["staged"]) == (True, False)
+    assert rows["NONE"]["root"] is False
+    assert rows["SHY"]["state"] == "unauthorized"
+    assert "Android 7" not in (rows["OLD"]["error"] or "")
+    assert rows["OLD"]["error"]
+
+
+def test_no_devices(run: Run, server: Server) -> None:
+    done = run("devices")
+    assert (done.code, done.out) == (0, "")
+    assert "no devices" in done.err
+    assert run("devices", "--json").document["devices"] == []
+
+
+def test_a_hostile_release_cannot_act_on_the_terminal(run: Run, server: Server) -> None:
+    hostile = Kernel(headers=2, release="6.1.0-\x1b]0;owned\x07")
+    server.add_device("PHONE", kernel=hostile, headers=Headers.ABSENT)
+    for command in ("devices", "pull"):
+        done = run(command)
+        assert "\x1b" not in done.out + done.err
+        assert "6.1.0-\\x1b]0;owned\\x07" in done.out + done.err
+
+
+# --- the store
+
+
+@pytest.mark.usefixtures("staged")
+def test_list(run: Run, server: Server, store_path: Path) -> None:
+    server.add_device("SECOND", kernel=OTHER)
+    run("pull", "-s", "SECOND")
+    done = run("list")
+    assert (done.code, done.err) == (0, "")
+    check_golden("list.txt", steady(done.out, store_path))
+    kernels = run("list", "--json").document["kernels"]
+    assert [kernel["serial"] for kernel in kernels] == ["SECOND", "PHONE"]
+
+
+def test_an_empty_store(run: Run) -> None:
+    done = run("list")
+    assert (done.code, done.out) == (0, "")
+    assert "kheaders-adb pull" in done.err
+    assert run("list", "-q").err == ""
+    assert run("list", "--json").document["kernels"] == []
+    for command in ("path", "show"):
+        assert run(command).code == 2
+
+
+@pytest.mark.usefixtures("staged")
+def test_show(run: Run, store_path: Path) -> None:
+    done = run("show")
+    assert (done.code, done.err) == (0, "")
+    check_golden("show.txt", steady(done.out, store_path))
+    document = run("show", "--json").document
+    assert document["kernel"]["release"] == KERNEL.release
+
+
+def test_path_by_every_name_of_a_kernel(run: Run, staged: Done) -> None:
+    key = KernelIdentity(
+        KERNEL.release,
+        KERNEL.version,
+        KERNEL.machine,
+        KERNEL.banner,
+        KERNEL.build_id,
+        run("show", "--json").document["kernel"]["config_sha256"],
+    ).key
+    for name in ((), ("latest",), (KERNEL.release,), ("@PHONE",), (key,), (key[:6],)):
+        assert run("path", *name) == Done(0, staged.out, "")
+    assert run("path", "--json").document == {
+        "schema": 1,
+        "kernel": {"key": key},
+        "tree": staged.out.rstrip("\n"),
+    }
+
+
+def test_remove(run: Run, staged: Done) -> None:
+    key = run("show", "--json").document["kernel"]["key"]
+    mistyped = run("remove", "latest", "no-such-kernel")
+    assert mistyped.code == 2
+    assert run("path").code == 0, "a typing error removes nothing"
+    done = run("remove", "latest", "@PHONE")
+    assert done == Done(0, "", f"removed {KERNEL.release} ({key[:12]})\n")
+    assert not Path(staged.out.rstrip("\n")).exists()
+    assert run("path").code == 2
+
+
+def test_paths_and_locales_that_do_not_fit_each_other(
+    run: Run, server: Server, store_path: Path
+) -> None:
+    """A path need not be text; the arrows of `doctor` are not in every character set."""
+    server.add_device("PHONE", kernel=KERNEL)
+    store = store_path.parent / "\udcff"
+    tree = run("pull", "--store", store, "--json").document["tree"]
+    assert tree.startswith(str(store))
+    command = [sys.executable, "-m", "kheaders_adb"]
+    options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    path = subprocess.Popen(
+        [*command, "path", "--store", store],
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        **options,
+    )
+    doctor = subprocess.Popen(
+        [*command, "doctor"], env={**os.environ, "PYTHONIOENCODING": "latin-1"}, **options
+    )
+    assert path.communicate(timeout=60) == (os.fsencode(tree) + b"\n", b"")
+    out, err = doctor.communicate(timeout=60)
+    assert err == b""
+    assert rb"\u2192 install clang" in out
+
+
+# --- doctor
+
+
+def test_doctor_when_all_is_well(run: Run, server: Server, store_path: Path) -> None:
+    server.add_device("PHONE", kernel=KERNEL)
+    server.add_device("SHY", state=State.UNAUTHORIZED)
+    done = run("doctor")
+    assert (done.code, done.err) == (0, "")
+    check_golden("doctor.txt", steady(done.out, store_path))
+    document = run("doctor", "--json").document
+    assert document["ok"] is True
+    assert {item["name"] for item in document["findings"]} == {
+        "adb server",
+        "device",
+        "store",
+        "clang",
+    }
+
+
+def test_doctor_without_a_server(run: Run, tmp_path: Path) -> None:
+    done = run("doctor")
+    assert done.code == 3
+    assert f"fail  adb server  nothing listens at localfilesystem:{tmp_path / 'adb'}\n" in done.out
+    assert "→ start a server with `adb start-server`" in done.out
+    document = run("doctor", "--json")
+    assert document.code == 3
+    assert document.document["ok"] is False
+
+
+def test_doctor_without_a_store(run: Run, server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    done = run("doctor", "--store", tmp_path / "file" / "store")
+    assert done.code == 8
+    assert "fail  store" in done.out
+
+
+@pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
+def test_doctor_finds_clang(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLANG")
+    assert re.search(r"(?m)^(ok|warn)  +clang  ", run("doctor").out)

@@ -1,0 +1,68 @@
+"""What it means when a kernel refuses a module; tests/wire has the messages in full."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kheaders_adb.device.insmod import explain_insmod
+from tests.unit.device.helpers import generated
+
+TOYBOX = "insmod: failed to load /data/k.ko: "
+CRC = "kheaders: disagrees about version of symbol module_layout"
+
+
+def cause(text: str = "", log: str = "", disabled: bool | None = None, uid: int | None = 0) -> str:
+    return explain_insmod(text, log, modules_disabled=disabled, uid=uid).cause
+
+
+def test_the_kernels_log_is_believed_before_the_tool() -> None:
+    assert cause(f"{TOYBOX}Exec format error", CRC) == "crc"
+    assert cause(f"{TOYBOX}File exists", CRC) == "crc"
+    assert cause("", CRC, disabled=True) == "crc"
+
+
+def test_a_switched_off_loader_explains_any_errno() -> None:
+    assert cause(f"{TOYBOX}Operation not permitted", disabled=True) == "disabled"
+
+
+@pytest.mark.parametrize(
+    ("uid", "expected"), [(0, "forbidden"), (2000, "not-root"), (None, "not-root")]
+)
+def test_a_plain_refusal_means_another_thing_to_root(uid: int | None, expected: str) -> None:
+    assert cause(f"{TOYBOX}Operation not permitted", uid=uid) == expected
+    assert cause("insmod: Permission denied", uid=uid) == expected
+
+
+def test_only_what_the_log_names_is_put_into_the_message() -> None:
+    log = "kheaders: version magic '{x} %s {0}' should be '6.1.75 {module!r}'"
+    refusal = explain_insmod("", log, modules_disabled=None, uid=0)
+    assert "{x} %s {0}" in refusal.seen
+    assert "{module!r}" in refusal.seen
+
+
+words = st.sampled_from(
+    [
+        *("version magic '", "' should be '", "'", "disagrees about version of symbol ", CRC),
+        *("Invalid ELF ", "header ", "len", "Invalid architecture in ELF header: ", "62", "{", "}"),
+        *("module verification failed", "Exec format error", "File exists", "insmod: ", "Not root"),
+        *("No such file", "can't insert '", "Unknown symbol", "Permission denied", "\n", "\0", "é"),
+    ]
+)
+texts = st.text() | st.lists(words, max_size=12).map("".join)
+
+
+@generated()
+@given(texts, texts, st.none() | st.booleans(), st.none() | st.integers(0, 2**32))
+def test_any_text_is_explained(text: str, log: str, disabled: bool | None, uid: int | None) -> None:
+    refusal = explain_insmod(text, log, modules_disabled=disabled, uid=uid)
+    assert refusal.cause
+    assert refusal.seen
+    assert refusal.hint
+
+
+@generated()
+@given(st.text(alphabet="'Invalid ELF", min_size=0, max_size=400))
+def test_long_lines_are_no_trap(text: str) -> None:
+    assert cause("version magic '" * 200 + text, "version magic '" * 200 + text)

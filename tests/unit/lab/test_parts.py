@@ -1,0 +1,176 @@
+"""The lab's parts that need no guest: apt entries, archives, the cache, handed-in images."""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from fixtures.lab import LabError
+from fixtures.lab.apt import private_sources
+from fixtures.lab.bpf import parse
+from fixtures.lab.cache import built
+from fixtures.lab.cpio import Cpio
+from fixtures.lab.headers import without_comments, write_archive
+from fixtures.lab.model import image_release
+from fixtures.lab.prebuilt import Prebuilt
+
+
+def test_one_line_entries_gain_sources_and_lose_their_architecture() -> None:
+    text = (
+        "# deb http://old.example/debian bookworm main\n"
+        "deb [arch=amd64 signed-by=/k.gpg] http://deb.debian.org/debian bookworm main contrib\n"
+        "deb-src http://deb.debian.org/debian bookworm main\n"
+        "deb https://packages.example.com/apt stable main\n"
+    )
+    assert private_sources({"sources.list": text})["sources.list"].splitlines() == [
+        "deb [signed-by=/k.gpg] http://deb.debian.org/debian bookworm main contrib",
+        "deb-src [signed-by=/k.gpg] http://deb.debian.org/debian bookworm main contrib",
+    ]
+
+
+def test_deb822_entries_gain_sources_and_lose_their_architecture() -> None:
+    text = (
+        "Types: deb\n# a comment\nURIs: http://deb.debian.org/debian-security\n"
+        "Suites: bookworm-security\nComponents: main\nArchitectures: amd64\n"
+        "Signed-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n mQINBF\n"
+        "\n"
+        "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: sid\nEnabled: no\n"
+        "\n"
+        "Types: deb\nURIs: https://deb.nodesource.com/node_20.x\nSuites: nodistro\n"
+    )
+    assert private_sources({"debian.sources": text})["debian.sources"] == (
+        "Types: deb deb-src\nURIs: http://deb.debian.org/debian-security\n"
+        "Suites: bookworm-security\nComponents: main\n"
+        "Signed-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n mQINBF\n"
+    )
+
+
+def test_a_system_without_entries_of_its_distribution_says_so() -> None:
+    with pytest.raises(LabError, match="no entry for the distribution"):
+        private_sources({"other.list": "deb https://packages.example.com/apt stable main\n"})
+
+
+def test_comments_go_but_licences_stay() -> None:
+    text = b"/* SPDX-License-Identifier: GPL-2.0 */\n/* a\n * b */int a; /* c */ int /**/ b;\n"
+    kept = b"/* SPDX-License-Identifier: GPL-2.0 */\nint a;  int  b;\n"
+    assert without_comments(text) == kept
+
+
+def test_an_archive_of_two_trees_is_merged_and_the_later_wins(tmp_path: Path) -> None:
+    for tree, text in (("one", "1"), ("two", "2")):
+        folder = tmp_path / tree / "include" / "generated"
+        folder.mkdir(parents=True)
+        (folder / "autoconf.h").write_text(text)
+        (folder / f"{tree}.h").write_text(text)
+        (folder / "utsversion.h").write_text(text)
+        (folder / "Makefile").write_text(text)
+    target = tmp_path / "kheaders.tar.xz"
+    write_archive([tmp_path / "one", tmp_path / "two"], "x86", target)
+    with lzma.open(target) as raw, tarfile.open(fileobj=raw) as tar:
+        assert tar.getnames() == [
+            ".",
+            "./include",
+            "./include/generated",
+            "./include/generated/autoconf.h",
+            "./include/generated/one.h",
+            "./include/generated/two.h",
+        ]
+        merged = tar.extractfile("./include/generated/autoconf.h")
+        assert merged is not None
+        assert merged.read() == b"2"
+
+
+def test_an_initramfs_is_what_cpio_reads(tmp_path: Path) -> None:
+    archive = Cpio()
+    archive.directory("tmp", 0o1777)
+    archive.file("lab/bin/tool", b"odd", 0o755)
+    archive.link("bin", "/lab/bin")
+    (tmp_path / "a.cpio").write_bytes(archive.finished())
+    listing = _list_cpio(tmp_path / "a.cpio")
+    assert listing == {"tmp", "lab", "lab/bin", "lab/bin/tool", "bin"}
+
+
+def _list_cpio(archive: Path) -> set[str]:
+    """Read names as Documentation/driver-api/early-userspace/buffer-format.rst has them."""
+    names: set[str] = set()
+    data, at = archive.read_bytes(), 0
+    while True:
+        assert data[at : at + 6] == b"070701"
+        fields = [int(data[at + 6 + 8 * i : at + 14 + 8 * i], 16) for i in range(13)]
+        name = data[at + 110 : at + 110 + fields[11] - 1].decode()
+        if name == "TRAILER!!!":
+            return names
+        names.add(name)
+        at += (110 + fields[11] + 3) // 4 * 4
+        at += (fields[6] + 3) // 4 * 4
+
+
+def test_releases_are_read_from_images_of_both_architectures() -> None:
+    bzimage = bytearray(0x300)
+    bzimage[0x202:0x206] = b"HdrS"
+    bzimage[0x20E:0x210] = (0x80).to_bytes(2, "little")
+    bzimage[0x280:0x2A0] = b"6.1.1-lab (lab@lab) #1".ljust(0x20, b"\0")
+    assert image_release(bytes(bzimage)) == "6.1.1-lab"
+    assert image_release(b"\0MZ..Linux version 6.1.2-lab (lab@lab) (gcc") == "6.1.2-lab"
+    assert image_release(b"neither") == ""
+
+
+def test_a_handed_in_file_that_differs_is_an_error(tmp_path: Path) -> None:
+    kernel = tmp_path / "kernels" / "x" / "kernel"
+    kernel.parent.mkdir(parents=True)
+    kernel.write_bytes(b"image")
+    digest = hashlib.sha256(b"image").hexdigest()
+    (tmp_path / "SHA256SUMS").write_text(f"{digest}  kernels/x/kernel\n")
+    assert Prebuilt.open(tmp_path).kernel_files("x") == {"kernel": kernel}
+    assert Prebuilt.open(tmp_path).kernel_files("y") == {}
+    kernel.write_bytes(b"other")
+    with pytest.raises(LabError, match="SHA256SUMS says"):
+        Prebuilt.open(tmp_path).kernel_files("x")
+
+
+def test_a_build_that_fails_leaves_nothing_and_the_next_succeeds(tmp_path: Path) -> None:
+    def fails(directory: Path) -> None:
+        (directory / "half").write_text("done")
+        raise RuntimeError("no space")
+
+    with pytest.raises(RuntimeError):
+        built("kernels/one", fails, tmp_path)
+    assert list((tmp_path / "kernels").iterdir()) == []
+    made = built("kernels/one", lambda target: (target / "whole").touch(), tmp_path)
+    assert [path.name for path in made.iterdir()] == ["whole"]
+
+
+def test_two_processes_build_a_thing_once(tmp_path: Path) -> None:
+    program = (
+        "import os, sys, time; from pathlib import Path; from fixtures.lab.cache import built\n"
+        "root = Path(sys.argv[1])\n"
+        "def build(target):\n"
+        "    time.sleep(0.2); (root / f'by-{os.getpid()}').touch(); (target / 'made').touch()\n"
+        "print(built('a/thing', build, root))\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path)],
+            cwd=Path(__file__).parents[3],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    outputs = [process.communicate(timeout=60)[0].strip() for process in processes]
+    assert outputs == [str(tmp_path / "a" / "thing")] * 3
+    assert len(list(tmp_path.glob("by-*"))) == 1
+
+
+def test_what_the_bpf_loader_prints_is_read() -> None:
+    run = parse(
+        "pid 7\nprogram p attached\nmap out 00000000 0700000000000000\nmap out 01000000 ff\n"
+    )
+    assert (run.pid, run.programs) == (7, {"p": "attached"})
+    assert run.maps["out"][b"\x01\0\0\0"] == b"\xff"
