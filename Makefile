@@ -1,0 +1,64 @@
+# The two commands for a reader of the README: `make demo` and `make test`.  Each sets up all it needs.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+LAB := $(PY) -m fixtures.lab
+
+.PHONY: help demo test test-long check lab bench clean venv
+
+help:
+	@echo "make demo       boot a kernel in QEMU and pull its headers"
+	@echo "make test       every test: unit, wire and booted kernels"
+	@echo "make test-long  the same, with ten times the generated cases"
+	@echo "make check      formatting, lint, types, and the tests that need no QEMU"
+	@echo "make lab        build the kernels that must be built from source (about an hour)"
+	@echo "make bench      paired measurements on a booted kernel"
+	@echo "make clean      remove what was made here (the lab's cache stays: see fixtures/lab/README.md)"
+
+demo: venv
+	@$(LAB) packages --for demo --install
+	@$(PY) -m fixtures.demo
+
+test: venv
+	@$(LAB) packages --for test --install
+	@$(LAB) list
+	$(PY) -m pytest
+
+test-long: venv
+	@$(LAB) packages --for test --install
+	KHEADERS_LONG=1 $(PY) -m pytest --timeout 7200
+
+check: venv
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(PY) -m pytest -m "not lab"
+
+lab: venv
+	@$(LAB) packages --for kernels --install
+	$(LAB) build --all
+
+bench: venv
+	@$(LAB) packages --for test --install
+	$(PY) -m tests.bench
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+venv: $(READY)
+
+# python3-venv is a package of its own on Debian and the only thing needed to begin.
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  command -v apt-get >/dev/null || \
+	    { echo "$(PYTHON) has no venv module; install it (Debian: python3-venv)" >&2; exit 1; }; \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo apt-get update -q && $$sudo apt-get install -qy --no-install-recommends python3-venv; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
