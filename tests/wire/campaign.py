@@ -128,6 +128,7 @@ _CALLS: dict[str, Callable[[Server, Device], None]] = {
     "full disk": lambda server, device: device.limit_files(100),
     "no root any more": lambda server, device: device.restart_adbd(2000),
 }
+_REBOOTS = frozenset({"reboot", "reboot behind a relay", "swap kernel"})
 
 
 def void(_: object) -> None:
@@ -190,7 +191,7 @@ def _pull_under_faults(case: Case, scratch: Path, problems: list[str]) -> tuple[
             if fault.action is Action.CALL:
                 wait_until(lambda fault=fault: fault.done == fault.fired)  # type: ignore[misc]
         # A reboot kills the script that would have cleaned up: that is then the next pull's to do.
-        rebooted = any(fault.call.startswith("reboot") for fault in case.faults)
+        rebooted = any(fault.call in _REBOOTS for fault in case.faults)
         if not (rebooted and case.then_works):
             _check_device(device, problems)
         problems += store_problems(store, archives)

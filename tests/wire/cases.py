@@ -401,9 +401,9 @@ def ends(seed: int, random_offsets: int = 200) -> Iterator[Case]:
         yield Case(f"F5 read ends at byte {offset}", (FaultAt(Action.CLOSE, READ, offset),), LOST)
     for offset in range(1_310, 65_536, 1_310):
         yield Case(f"F5 read ends at byte {offset}", (FaultAt(Action.CLOSE, READ, offset),), LOST)
-    for _ in range(random_offsets):
+    # Drawn without replacement: a case twice would be counted as two.
+    for offset in dice.sample(range(4, last), random_offsets):
         action = dice.choice((Action.CLOSE, Action.RESET, Action.CORRUPT))
-        offset = dice.randrange(4, last)
         yield Case(
             f"F5 read: {action.value} at byte {offset}",
             (FaultAt(action, READ, offset),),
