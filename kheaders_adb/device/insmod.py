@@ -108,6 +108,21 @@ _TOOL_RULES: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
 )
 
 
+_STAMP = re.compile(r"(<\d+>)?\[ *\d+\.\d+\](\[ *[TC]\d+\])? ?")
+
+
+def lines_after(before: str, log: str) -> list[str]:
+    """The lines of a kernel log that came after the line `before`, without their time stamps.
+
+    All of them, where `before` is empty or has been overwritten since.  They are not told apart by their
+    time: the log's clock is not that of /proc/uptime, and stands still while a device sleeps.
+    """
+    lines = log.splitlines()
+    if before and before in lines:
+        lines = lines[len(lines) - lines[::-1].index(before) :]
+    return [_STAMP.sub("", line, count=1) for line in lines]
+
+
 def explain_insmod(
     text: str, log: str, *, modules_disabled: bool | None, uid: int | None
 ) -> Refusal:

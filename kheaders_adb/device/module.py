@@ -117,14 +117,14 @@ n=$N; N=0
 fi
 if ! find && [ -n "$M" ]; then
 mkdir "$K/ours.$me" 2>/dev/null
-{ read -r t x </proc/uptime; } 2>/dev/null
+dmesg 2>/dev/null | tail -n 1 | lines before
 e=$(insmod "$M" 2>&1 </dev/null); c=$?
 if find; then
 if [ $c = 0 ]; then say loaded; else rmdir "$K/ours.$me" 2>/dev/null; fi
 else
-say "refused $c ${t:-0}"
+say "refused $c"
 echo "$e" | lines text
-dmesg 2>/dev/null | tail -n 40 | lines log
+dmesg 2>/dev/null | tail -n 100 | lines log
 [ $c = 0 ] && rmmod kheaders 2>/dev/null
 rmdir "$K/ours.$me" 2>/dev/null
 fail
@@ -177,9 +177,9 @@ def read_script(
     of one of the `known` archives and nothing follows.  With `elsewhere` the archive does not follow either:
     the script keeps it there until its stdin ends, and SIZE is 0 unless something is `known`.
 
-    Events are lines ``@RUN event …``: ``nolease TEXT``, ``short GOT WANTED``, ``loaded``,
-    ``refused CODE UPTIME`` followed by ``text …`` and ``log …`` lines, ``absent``, ``read CODE``, ``kept``,
-    ``unloaded``, ``stuck TEXT``, ``boot BOOT_ID``, and last of all ``end``.
+    Events are lines ``@RUN event …``: ``nolease TEXT``, ``short GOT WANTED``, ``before LINE`` (the kernel
+    log's last one before a load), ``loaded``, ``refused CODE`` followed by ``text …`` and ``log …`` lines,
+    ``absent``, ``read CODE``, ``kept``, ``unloaded``, ``stuck TEXT``, ``boot BOOT_ID``, and last ``end``.
 
     Args:
         run: names this run; letters and digits only.

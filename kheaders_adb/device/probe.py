@@ -42,6 +42,8 @@ _MAX_CONFIG_BYTES = 8 * 1024 * 1024
 _BOOT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 # Each process costs a phone some milliseconds, so there is one in all: the rest are the shell's own words.
+# mksh reads byte by byte, and a number in /proc/sys ends after the first read(2): one without its newline, at
+# which `read` fails although it has read.
 # gzip says where it ends, so that what follows the configuration are the notes.
 _SCRIPT = """\
 exec 2>/dev/null
@@ -61,7 +63,7 @@ for f in {archives} {modules}; do
 if [ -r "$f" ]; then echo "r $f"; else echo "- $f"; fi
 done
 m loaded; [ -d /sys/module/kheaders ] && echo 1
-m disabled; read -r x </proc/sys/kernel/modules_disabled && echo "$x"
+m disabled; x=; read -r x </proc/sys/kernel/modules_disabled; echo "$x"
 for d in /data/local/tmp /tmp; do [ -d "$d" ] && break; done
 m work; echo "$d/{work}"
 m ours; for f in "$d/{work}"/*; do [ -e "$f" ] && echo "$f"; done

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from kheaders_adb.device.deadline import Deadline
 from kheaders_adb.device.device import Device, quote
-from kheaders_adb.device.insmod import explain_insmod
+from kheaders_adb.device.insmod import explain_insmod, lines_after
 from kheaders_adb.device.module import read_script, sweep_script
 from kheaders_adb.device.probe import ARCHIVE_PATHS, Probe
 from kheaders_adb.device.shell import ShellStream
@@ -380,7 +380,7 @@ class ArchiveStream:
 
     def _refused(self, events: _Events) -> ModuleRefusedError:
         text = events.text("text").strip()
-        log = "\n".join(_lines_since(events.text("log"), _uptime(events.last("refused"))))
+        log = "\n".join(lines_after(events.last("before"), events.text("log")))
         refusal = explain_insmod(
             text, log, modules_disabled=self._probe.modules_disabled, uid=self._probe.uid
         )
@@ -429,26 +429,3 @@ def _notes(events: _Events) -> tuple[str, ...]:
 def _said(events: _Events) -> str:
     words = " ".join(events.noise or [events.last("nolease")]).strip()
     return f" (the device said: {printable(words)})" if words else ""
-
-
-def _uptime(refused: str) -> float:
-    """The seconds at the end of a ``refused`` event; 0 where there are none, so that no line is missed."""
-    try:
-        return float(refused.rpartition(" ")[2])
-    except ValueError:
-        return 0.0
-
-
-def _lines_since(log: str, since_s: float) -> list[str]:
-    """The kernel log's lines from `since_s` seconds of uptime on; lines without a time are left out."""
-    lines = []
-    for line in log.splitlines():
-        stamp, _, text = line.partition("]")
-        try:
-            at_s = float(stamp.removeprefix("[").strip())
-        except ValueError:
-            continue
-        # /proc/uptime has hundredths only and may be ahead of the log by one of them.
-        if at_s >= since_s - 0.02:
-            lines.append(text.strip())
-    return lines

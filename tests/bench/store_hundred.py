@@ -12,19 +12,19 @@ ARCHIVE may also be a kheaders.ko.  Times are seconds on this machine, disk is w
 from __future__ import annotations
 
 import argparse
-import io
+import functools
 import json
 import lzma
 import os
 import shutil
 import statistics
 import subprocess
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from fixtures.archives.rewrite import rewritten
 from kheaders_adb.archive.facts import FactCollector
 from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.model import HeaderSource, KernelIdentity, Level, SourceKind, Verdict
@@ -32,11 +32,6 @@ from kheaders_adb.store import KernelRecord, Store
 from kheaders_adb.store.gc import Policy, collect
 from kheaders_adb.store.verify import verify
 
-_CHANGED = {
-    "./include/generated/autoconf.h",
-    "./include/generated/compile.h",
-    "./include/generated/utsrelease.h",
-}
 _XZ_MAGIC = bytes.fromhex("fd377a585a00")
 
 
@@ -51,24 +46,18 @@ def archive_bytes(path: Path) -> bytes:
 
 def variants(archive: bytes, count: int) -> Iterator[bytes]:
     """The archive as so many rebuilt kernels would have it."""
-    raw = lzma.decompress(archive)
     for number in range(count):
-        out = io.BytesIO()
-        with (
-            tarfile.open(fileobj=io.BytesIO(raw)) as source,
-            tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as target,
-        ):
-            for info in source:
-                content = source.extractfile(info).read() if info.isfile() else b""  # type: ignore[union-attr]
-                if info.name in _CHANGED:
-                    if info.name.endswith("utsrelease.h"):
-                        content = f'#define UTS_RELEASE "6.1.0-debug{number}"\n'.encode()
-                    else:
-                        content += f"#define CONFIG_DEBUG_BUILD_{number} 1\n".encode()
-                    info.size = len(content)
-                target.addfile(info, io.BytesIO(content) if info.isfile() else None)
-        # Preset 0: only the time to make it differs, and this is not the time that is measured.
-        yield lzma.compress(out.getvalue(), check=lzma.CHECK_CRC64, preset=0)
+        yield rewritten(archive, functools.partial(_rebuilt, number))
+
+
+def _rebuilt(number: int, path: str, content: bytes) -> bytes:
+    match path:
+        case "include/generated/utsrelease.h":
+            return f'#define UTS_RELEASE "6.1.0-debug{number}"\n'.encode()
+        case "include/generated/autoconf.h" | "include/generated/compile.h":
+            return content + f"#define CONFIG_DEBUG_BUILD_{number} 1\n".encode()
+        case _:
+            return content
 
 
 def taken(root: Path, seen: set[int], folders: tuple[str, ...]) -> int:

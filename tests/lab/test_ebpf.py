@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
+from fixtures.archives.module import ModuleSpec, build_module
+from fixtures.archives.rewrite import with_symbols
 from fixtures.lab import Device, Lab, LabMissing
 from fixtures.lab.bpf import run_bpf
+from kheaders_adb.archive.carve import carve_module
 from tests.lab.btf import Btf
 from tests.lab.cli import User
 from tests.lab.conftest import missing
@@ -92,31 +95,51 @@ def has_syscall_tracepoints(device: Device) -> bool:
     return "syscalls" in found.stdout
 
 
+@pytest.mark.parametrize("twin", ["generated", "x86_64-twin"])
 def test_headers_of_another_configuration_read_the_wrong_pid(
-    boot: Boot, lab: Lab, program: Callable[[str], Path], tmp_path: Path
+    twin: str, boot: Boot, lab: Lab, program: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """The reason for the project: same release, loads without a word, reads garbage; so `pull` refuses."""
     device = boot("x86_64-module")
     user = User(device, tmp_path / "store")
     source = program("task_pid.bpf.c")
-    try:
-        twin = lab.kernel("x86_64-twin").kheaders_ko
-    except LabMissing as error:
-        missing(error)
-        raise
+    module = str(twin_module(twin, lab, device, tmp_path))
 
-    refused = user.run("pull", "--module", str(twin))
+    refused = user.run("pull", "--module", module)
     assert refused.code == 5, refused.err
     assert "SCHED_INFO" in refused.err
 
     # Who insists gets the tree, a warning each time, and this.
-    assert user.run("pull", "--module", str(twin), "--allow-mismatch").code == 0
+    assert user.run("pull", "--module", module, "--allow-mismatch").code == 0
     for choice in (["--kernel", "latest"], ["-s", device.serial]):
         done = user.run("compile", *choice, str(source))
         assert done.code == 0, done.err
         assert "do NOT belong to this kernel" in done.err
         own, pid, _ = pids(device, source.with_suffix(".o"))
         assert pid != own
+
+
+def twin_module(name: str, lab: Lab, device: Device, folder: Path) -> Path:
+    """A kheaders.ko of the device's release and source, but of another configuration and task_struct.
+
+    The built one also loads on the device; the generated one needs no kernel build, and so is always there.
+    """
+    own = device.kernel.kheaders_ko
+    assert own is not None
+    if name == "generated":
+        carved = carve_module(own)
+        # As fixtures/lab/data/kernel/twin.config, with what that selects.
+        archive = with_symbols(carved.archive, "SCHED_INFO", "TASKSTATS", "TASK_DELAY_ACCT")
+        path = folder / "kheaders.ko"
+        path.write_bytes(build_module(ModuleSpec(archive)))
+        return path
+    try:
+        built = lab.kernel(name).kheaders_ko
+    except LabMissing as error:
+        missing(error)
+        raise
+    assert built is not None
+    return built
 
 
 def test_sizes_and_offsets_equal_the_kernels_btf(

@@ -411,9 +411,6 @@ class Device:
         )
         self.put("/proc/version", f"{kernel.banner}\n".encode())
         self.put("/proc/config.gz", kernel.config_gz)
-        self.put(
-            "/proc/uptime", b"42.00 160.00\n"
-        )  # insmod's lines in dmesg are from second 42 as well
         self.put("/proc/self/status", b"Name:\tsh\nUid:\t0\t0\t0\t0\n")
         self.put("/proc/modules", b"bluetooth 815104 3 - Live 0x0000000000000000\n")
         self.put("/sys/kernel/notes", kernel.notes, 0o444)

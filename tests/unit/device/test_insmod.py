@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kheaders_adb.device.insmod import explain_insmod
+from kheaders_adb.device.insmod import explain_insmod, lines_after
 from tests.unit.device.helpers import generated
 
 TOYBOX = "insmod: failed to load /data/k.ko: "
@@ -66,3 +66,34 @@ def test_any_text_is_explained(text: str, log: str, disabled: bool | None, uid: 
 @given(st.text(alphabet="'Invalid ELF", min_size=0, max_size=400))
 def test_long_lines_are_no_trap(text: str) -> None:
     assert cause("version magic '" * 200 + text, "version magic '" * 200 + text)
+
+
+LOG = """\
+[    1.234567] early: noise
+[   42.985000] kheaders: version magic of an attempt before
+[   41.000001] kheaders: disagrees
+no time at all
+<6>[   43.0] priority before it
+[   44.000000][ T123] caller: with a thread
+"""
+
+
+def test_the_lines_of_an_attempt_are_those_after_the_last_one_before_it() -> None:
+    assert lines_after("[   42.985000] kheaders: version magic of an attempt before", LOG) == [
+        "kheaders: disagrees",
+        "no time at all",
+        "priority before it",
+        "caller: with a thread",
+    ]
+    assert lines_after("[   44.000000][ T123] caller: with a thread", LOG) == []
+
+
+@pytest.mark.parametrize("before", ["", "[    0.000001] overwritten since"])
+def test_without_a_line_before_it_all_are_new(before: str) -> None:
+    assert len(lines_after(before, LOG)) == 6
+
+
+@generated()
+@given(st.text() | st.text(alphabet="[]. 0123456789ae+-\n"), st.text())
+def test_any_log(log: str, before: str) -> None:
+    assert all("\n" not in line for line in lines_after(before, log))

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kheaders_adb.device.device import SuDialect
 from kheaders_adb.device.probe import Probe
@@ -18,7 +16,6 @@ from kheaders_adb.device.transfer import (
     ArchiveHeader,
     ArchiveStream,
     ReadReport,
-    _lines_since,
     sweep,
 )
 from kheaders_adb.errors import (
@@ -30,7 +27,6 @@ from kheaders_adb.errors import (
     TransferError,
 )
 from kheaders_adb.model import HeaderSource, KernelIdentity, SourceKind
-from tests.unit.device.helpers import generated
 from tests.unit.device.peer import device_that, packet
 
 BOOT = "c1d0ff62-86b7-4ac5-9bd6-4bb2b6a9b1de"
@@ -178,8 +174,14 @@ HEADER = f"@R reading 5 - {SYSFS}\n".encode()
         (b"", "", 0, PrivilegeError, "could not even begin"),
         (b"", GOOD[0], 0, TransferError, "announced no archive"),
         (b"", "@R refused\n", 0, ModuleRefusedError, "the kernel refused the module"),
-        (b"", "@R refused 1 x\n@R log [ 1.0] why\n", 0, ModuleRefusedError, "said: why"),
-        (b"", "@R refused 1 nan\n@R text File exists\n", 0, ModuleRefusedError, "File exists"),
+        (
+            b"",
+            "@R before [ 0.9] old\n@R refused 1\n@R log [ 0.9] old\n@R log [ 1.0] why\n",
+            0,
+            ModuleRefusedError,
+            "said: why",
+        ),
+        (b"", "@R refused 1\n@R text File exists\n", 0, ModuleRefusedError, "File exists"),
     ],
 )
 def test_reads_that_went_wrong(
@@ -231,30 +233,3 @@ def test_a_sweep_never_raises() -> None:
     with device_that(lambda sock, _: sock.close()) as device:
         (said,) = sweep(device, WORK)
     assert said.startswith("could not see whether the device cleaned up after itself (")
-
-
-LOG = """\
-[    1.234567] early: noise
-[   41.970000] kheaders: a moment before
-[   41.985000] kheaders: within the clock's hundredth
-[   42.000001] kheaders: version magic
-no time at all
-[T12] thread: no time either
-<6>[   43.0] priority before it
-[   44.000000][ T123] caller: with a thread
-"""
-
-
-def test_lines_since_a_moment() -> None:
-    assert _lines_since(LOG, 42.0) == [
-        "kheaders: within the clock's hundredth",
-        "kheaders: version magic",
-        "[ T123] caller: with a thread",
-    ]
-    assert len(_lines_since(LOG, 0)) == 5
-
-
-@generated()
-@given(st.text() | st.text(alphabet="[]. 0123456789ae+-\n"), st.floats())
-def test_any_log(log: str, since_s: float) -> None:
-    assert all("\n" not in line for line in _lines_since(log, since_s))
