@@ -25,7 +25,6 @@ SHELLS = {
     "bash": ["bash", "--posix"],
     "busybox": ["busybox", "ash"],
     "mksh": ["mksh"],
-    "toybox": ["toybox", "sh"],
 }
 SCRIPTS = {
     "probe": probe_script("@0123456789abcdef"),
