@@ -5,6 +5,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 LAB := $(PY) -m fixtures.lab
+# Two processes: much of a test is waiting for a guest.  By files, since those of one share booted devices.
+TEST := $(PY) -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: help demo test test-long check lab bench clean venv
 
@@ -24,17 +26,17 @@ demo: venv
 test: venv
 	@$(LAB) packages --for test --install
 	@$(LAB) list
-	$(PY) -m pytest
+	$(TEST)
 
 test-long: venv
 	@$(LAB) packages --for test --install
-	KHEADERS_LONG=1 $(PY) -m pytest --timeout 7200
+	KHEADERS_LONG=1 $(TEST) --timeout 7200
 
 check: venv
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m pytest -m "not lab"
+	$(TEST) -m "not lab"
 
 lab: venv
 	@$(LAB) packages --for kernels --install

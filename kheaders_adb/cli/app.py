@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from kheaders_adb import __version__
 from kheaders_adb.cli.command import command, globals_callback
+from kheaders_adb.cli.console import PROGRAM
 from kheaders_adb.cli.groups import DEFAULT_WAIT_S
 
 COMMANDS = {
@@ -75,12 +76,12 @@ _SETTINGS: dict[str, Any] = {
     "pretty_exceptions_enable": False,
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
-app = typer.Typer(name="kheaders-adb", no_args_is_help=True, cls=Commands, **_SETTINGS)
+app = typer.Typer(name=PROGRAM, no_args_is_help=True, cls=Commands, **_SETTINGS)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"kheaders-adb {__version__}")
+        typer.echo(f"{PROGRAM} {__version__}")
         raise typer.Exit
 
 
@@ -106,7 +107,8 @@ def main() -> None:
     try:
         app(
             [f"--wait={DEFAULT_WAIT_S:g}" if w == "--wait" else w for w in ours]
-            + words[len(ours) :]
+            + words[len(ours) :],
+            prog_name=PROGRAM,
         )
     finally:
         # All memory is given back at once; looking through it for cycles first takes a tenth of `path`.

@@ -95,6 +95,11 @@ class User:
         return self.device.root_shell("grep ^kheaders /proc/modules; ls -A /data/local/tmp").stdout
 
 
+def with_module(device: Device) -> list[str]:
+    """The options that give the device's own kheaders.ko, where its kernel has one."""
+    return ["--module", str(device.kernel.kheaders_ko)] if device.kernel.kheaders_ko else []
+
+
 def environment(port: int, store: Path) -> dict[str, str]:
     """The program's environment: one adb server, one store, nothing of the surrounding shell's adb."""
     kept = {

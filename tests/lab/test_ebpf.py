@@ -19,9 +19,8 @@ from fixtures.lab import Device, Lab, LabMissing
 from fixtures.lab.bpf import run_bpf
 from kheaders_adb.archive.carve import carve_module
 from tests.lab.btf import Btf
-from tests.lab.cli import User
+from tests.lab.cli import User, with_module
 from tests.lab.conftest import missing
-from tests.lab.test_pull import module_of
 
 Boot = Callable[..., Device]
 
@@ -56,7 +55,7 @@ def test_a_program_reads_its_own_pid(
     user = User(device, tmp_path / "a store's")
     source = program("task_pid.bpf.c")
 
-    done = user.run("compile", "-s", device.serial, *module_of(device), str(source))
+    done = user.run("compile", "-s", device.serial, *with_module(device), str(source))
 
     assert done.code == 0, done.err
     assert "warning" not in done.err
@@ -81,7 +80,7 @@ def test_programs_of_other_kinds_pass_the_verifier(
     device = boot(kernel)
     store = tmp_path_factory.getbasetemp() / f"verifier-{kernel}"
     source = program(f"{name}.bpf.c")
-    done = User(device, store).run("compile", *module_of(device), str(source))
+    done = User(device, store).run("compile", *with_module(device), str(source))
     assert done.code == 0, done.err
     if name == "opensnoop" and not has_syscall_tracepoints(device):
         pytest.skip(f"{kernel} has no tracepoints of system calls")
@@ -147,7 +146,7 @@ def test_sizes_and_offsets_equal_the_kernels_btf(
 ) -> None:
     device = boot("x86_64-stock")
     source = program("sizes.bpf.c")
-    done = User(device, tmp_path / "store").run("compile", *module_of(device), str(source))
+    done = User(device, tmp_path / "store").run("compile", *with_module(device), str(source))
     assert done.code == 0, done.err
     btf = Btf(device.pull_bytes("/sys/kernel/btf/vmlinux"))
     layouts = list(layouts_in(source.with_suffix(".o")))
@@ -214,7 +213,7 @@ def environment_of(user: User) -> dict[str, str]:
 def test_push_unpacks_the_tree_on_the_device(kernel: str, boot: Boot, tmp_path: Path) -> None:
     device = boot(kernel)
     user = User(device, tmp_path / "store")
-    first = user.run("push", "--json", *module_of(device))
+    first = user.run("push", "--json", *with_module(device))
     assert first.code == 0, first.err
     folder = first.document["folder"]
     try:
@@ -253,11 +252,11 @@ def test_push_takes_nobody_elses_folder(boot: Boot, tmp_path: Path) -> None:
     user = User(device, tmp_path / "store")
     device.root_shell("mkdir -p /data/local/tmp/mine && touch /data/local/tmp/mine/precious")
     try:
-        done = user.run("push", "--to", "/data/local/tmp/mine", *module_of(device))
+        done = user.run("push", "--to", "/data/local/tmp/mine", *with_module(device))
         assert done.code == 2
         assert "is not a tree of ours" in done.err
         assert device.root_shell("ls -A /data/local/tmp/mine").stdout.split() == ["precious"]
-        done = user.run("push", "--to", "relative", *module_of(device))
+        done = user.run("push", "--to", "relative", *with_module(device))
         assert done.code == 2
     finally:
         device.root_shell("rm -rf /data/local/tmp/mine")
@@ -268,7 +267,7 @@ def test_without_a_device_the_newest_staged_tree_is_used(
 ) -> None:
     device = boot("x86_64-module")
     user = User(device, tmp_path / "store")
-    assert user.run("pull", *module_of(device)).code == 0
+    assert user.run("pull", *with_module(device)).code == 0
     alone = User(device, user.store, port=1, environ={"ANDROID_SERIAL": ""})
     source = program("task_pid.bpf.c")
     done = alone.run("compile", "--json", str(source), "-MD")

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import random
 import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
 from fixtures.lab import Device, Lab
-from tests.lab.cli import User, is_empty, tapped
+from tests.lab.cli import User, is_empty, tapped, with_module
 
 Boot = Callable[..., Device]
 
 KERNEL = "x86_64-stock"
-KILLS = 50
-SEED = 20
-
-
-def options(device: Device) -> list[str]:
-    return ["--module", str(device.kernel.kheaders_ko)]
 
 
 def test_twenty_pulls_by_four_processes_share_one_module(fresh: Boot, tmp_path: Path) -> None:
@@ -31,7 +22,7 @@ def test_twenty_pulls_by_four_processes_share_one_module(fresh: Boot, tmp_path: 
 
     def five(number: int) -> list[tuple[int, str]]:
         user = User(device, tmp_path / str(number))
-        runs = [user.run("pull", "--refresh", *options(device)) for _ in range(5)]
+        runs = [user.run("pull", "--refresh", *with_module(device)) for _ in range(5)]
         return [(done.code, done.err) for done in runs]
 
     with ThreadPoolExecutor(4) as pool:
@@ -40,38 +31,17 @@ def test_twenty_pulls_by_four_processes_share_one_module(fresh: Boot, tmp_path: 
     assert User(device, tmp_path).traces() == ""
 
 
-@pytest.mark.timeout(1200)
-def test_killed_at_fifty_points_the_next_pull_cleans_up(fresh: Boot, tmp_path: Path) -> None:
-    device = fresh(KERNEL)
-    chance = random.Random(SEED)
-    user = User(device, tmp_path / "timed")
-    started_s = time.monotonic()
-    assert user.run("pull", *options(device)).code == 0
-    whole_s = time.monotonic() - started_s
-    for number in range(KILLS):
-        user = User(device, tmp_path / str(number))
-        process = user.start("pull", *options(device))
-        time.sleep(chance.uniform(0, 1.1 * whole_s))
-        process.kill()
-        process.communicate()
-        done = user.run("pull", *options(device))
-        assert done.code == 0, (number, done.err)
-        assert user.traces() == "", number
-        assert user.run("gc").code == 0
-        assert not list((user.store / "tmp").iterdir()), number
-
-
 def test_the_adb_server_dies_in_mid_transfer(fresh: Boot, lab: Lab, tmp_path: Path) -> None:
     device = fresh(KERNEL)
     with tapped(User(device, tmp_path)) as (user, tap):
         tap.at(1_000_000, lab.server.kill)
-        done = user.run("pull", *options(device))
+        done = user.run("pull", *with_module(device))
     lab.server.start()
     device.connect()
     assert done.code == 7, done.err
     assert is_empty(tmp_path)
     again = User(device, tmp_path)
-    assert again.run("pull", *options(device)).code == 0
+    assert again.run("pull", *with_module(device)).code == 0
     assert again.traces() == ""
 
 
@@ -82,13 +52,13 @@ def test_a_stopped_adb_server_is_given_up_at_the_deadline(
     with tapped(User(device, tmp_path)) as (user, tap):
         tap.at(1_000_000, lab.server.pause)
         started_s = time.monotonic()
-        done = user.run("pull", "--timeout", "6", *options(device))
+        done = user.run("pull", "--timeout", "6", *with_module(device))
         lasted_s = time.monotonic() - started_s
     lab.server.resume()
     assert done.code == 7, done.err
     assert lasted_s < 6 + 5  # a guard against hanging, with room for start-up on a busy machine
     assert is_empty(tmp_path)
-    assert User(device, tmp_path).run("pull", *options(device)).code == 0
+    assert User(device, tmp_path).run("pull", *with_module(device)).code == 0
     assert User(device, tmp_path).traces() == ""
 
 
@@ -96,19 +66,19 @@ def test_a_silent_device_is_given_up_at_the_deadline(fresh: Boot, tmp_path: Path
     device = fresh(KERNEL)
     with tapped(User(device, tmp_path)) as (user, tap):
         tap.at(1_000_000, device.pause)
-        done = user.run("pull", "--timeout", "6", *options(device))
+        done = user.run("pull", "--timeout", "6", *with_module(device))
     device.resume()
     assert done.code == 7, done.err
     assert is_empty(tmp_path)
     user = User(device, tmp_path)
-    assert user.run("pull", "--wait=30", *options(device)).code == 0
+    assert user.run("pull", "--wait=30", *with_module(device)).code == 0
     assert user.traces() == ""
 
 
 def test_a_swap_of_kernels_between_two_pulls_is_another_kernel(fresh: Boot, tmp_path: Path) -> None:
     device = fresh("x86_64-module")
     user = User(device, tmp_path)
-    first = user.run("pull", "--json", *options(device)).document
+    first = user.run("pull", "--json", *with_module(device)).document
     device.reboot("x86_64-builtin")
     second = user.run("pull", "--json").document
     assert first["kernel"]["release"] == second["kernel"]["release"]
@@ -133,8 +103,8 @@ def test_waiting_for_a_device_that_comes_later(fresh: Boot, tmp_path: Path) -> N
     device = fresh(KERNEL)
     device.kill()
     user = User(device, tmp_path)
-    assert user.run("pull", *options(device)).code in (3, 7)
-    process = user.start("pull", "--wait=60", *options(device))
+    assert user.run("pull", *with_module(device)).code in (3, 7)
+    process = user.start("pull", "--wait=60", *with_module(device))
     time.sleep(1)
     device.start()
     _, err = process.communicate(timeout=90)
@@ -144,7 +114,7 @@ def test_waiting_for_a_device_that_comes_later(fresh: Boot, tmp_path: Path) -> N
 
 def test_ctrl_c_while_su_is_asked(boot: Boot, tmp_path: Path) -> None:
     device = boot(KERNEL, "user-su-hang")
-    process = User(device, tmp_path).start("pull", *options(device))
+    process = User(device, tmp_path).start("pull", *with_module(device))
     assert process.stderr is not None
     while "dialog may be open" not in process.stderr.readline():
         pass

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.lab import Device, Lab
-from tests.lab.cli import User, is_empty, tapped
+from tests.lab.cli import User, is_empty, tapped, with_module
 
 Boot = Callable[..., Device]
 
@@ -27,24 +27,19 @@ GUEST_MODULE = "/vendor/lib/modules/kheaders.ko"
 MAX_PEAK_KIB = 120 * 1024
 
 
-def module_of(device: Device) -> list[str]:
-    """The options that give the device's own kheaders.ko, where it needs one."""
-    return ["--module", str(device.kernel.kheaders_ko)] if device.kernel.kheaders_ko else []
-
-
 @pytest.mark.parametrize("kernel", LEVELS)
 def test_a_pull_stages_what_the_device_has(kernel: str, boot: Boot, tmp_path: Path) -> None:
     device = boot(kernel)
     user = User(device, tmp_path / "store")
     before = user.traces()
 
-    done = user.run("pull", "--json", *module_of(device))
+    done = user.run("pull", "--json", *with_module(device))
 
     assert done.code == 0, done.err
     pulled = done.document
     assert pulled["verdict"]["level"] == LEVELS[kernel]
     assert pulled["kernel"]["release"] == device.kernel.release
-    assert pulled["source"]["kind"] == ("module-loaded" if module_of(device) else "sysfs")
+    assert pulled["source"]["kind"] == ("module-loaded" if with_module(device) else "sysfs")
     assert user.traces() == before
     assert done.peak_kib <= MAX_PEAK_KIB
 
@@ -102,7 +97,7 @@ def test_the_built_in_kernels_stale_archive_is_tolerated_and_named(
 def test_a_second_pull_is_one_round_trip_and_moves_no_archive(boot: Boot, tmp_path: Path) -> None:
     device = boot("x86_64-stock")
     with tapped(User(device, tmp_path)) as (user, tap):
-        first = user.run("pull", "--json", *module_of(device)).document
+        first = user.run("pull", "--json", *with_module(device)).document
         cold_bytes, tap.received_bytes = tap.received_bytes, 0
         second = user.run("pull", "--json").document
         warm_bytes = tap.received_bytes
@@ -165,7 +160,7 @@ def test_unplugged_in_mid_transfer(fresh: Boot, tmp_path: Path) -> None:
     device = fresh("x86_64-stock")
     with tapped(User(device, tmp_path)) as (user, tap):
         tap.at(1_000_000, device.kill)
-        done = user.run("pull", "--timeout", "60", *module_of(device))
+        done = user.run("pull", "--timeout", "60", *with_module(device))
     assert done.code == 7, done.err
     assert device.serial in done.err
     assert "hint:" in done.err
@@ -173,7 +168,7 @@ def test_unplugged_in_mid_transfer(fresh: Boot, tmp_path: Path) -> None:
 
     device.start()
     user = User(device, tmp_path)
-    again = user.run("pull", *module_of(device))
+    again = user.run("pull", *with_module(device))
     assert again.code == 0, again.err
     assert user.traces() == ""
 
@@ -184,7 +179,7 @@ def test_ended_in_mid_transfer_it_leaves_no_module(
 ) -> None:
     device = boot("x86_64-stock")
     with tapped(User(device, tmp_path)) as (user, tap):
-        process = user.start("pull", *module_of(device))
+        process = user.start("pull", *with_module(device))
         tap.at(1_000_000, lambda: process.send_signal(number))
         process.communicate(timeout=60)
     killed = number is signal.SIGKILL
@@ -194,7 +189,7 @@ def test_ended_in_mid_transfer_it_leaves_no_module(
     user = User(device, tmp_path)
     if killed:
         # The device cleans up by itself once its output breaks; the next pull waits for no one.
-        assert user.run("pull", *module_of(device)).code == 0
+        assert user.run("pull", *with_module(device)).code == 0
     else:
         assert is_empty(tmp_path)
     assert user.traces() == ""
@@ -203,7 +198,7 @@ def test_ended_in_mid_transfer_it_leaves_no_module(
 def test_two_pulls_at_once_end_with_one_tree(boot: Boot, tmp_path: Path) -> None:
     device = boot("x86_64-stock")
     user = User(device, tmp_path)
-    processes = [user.start("pull", *module_of(device)) for _ in range(2)]
+    processes = [user.start("pull", *with_module(device)) for _ in range(2)]
     outputs = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert len({out for out, _ in outputs}) == 1

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import random
 from collections.abc import Iterator
 
 import pytest
 
 from .devices import Device
 from .server import Server
-
-SEED = int(os.environ.get("KHEADERS_SEED") or random.randrange(1 << 32))
-"""Draws the random offsets; set KHEADERS_SEED to draw the same ones again."""
-
-LONG = os.environ.get("KHEADERS_LONG") == "1"
-
-
-def pytest_report_header() -> str:
-    """Name the seed, so that a failure can be repeated."""
-    return f"wire faults: KHEADERS_SEED={SEED}"
 
 
 @pytest.fixture

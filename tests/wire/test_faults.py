@@ -13,9 +13,10 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
+from tests.conftest import SCALE, SEED
+
 from . import cases
 from .campaign import Case, run_case, start_workers
-from .conftest import LONG, SEED
 
 
 @pytest.fixture(scope="module")
@@ -68,4 +69,4 @@ def test_a_module_on_its_way(workers: ProcessPoolExecutor) -> None:
 
 
 def test_the_end_of_the_stream_at_every_kind_of_byte(workers: ProcessPoolExecutor) -> None:
-    check(workers, cases.ends(SEED, 2000 if LONG else 200), 300)
+    check(workers, cases.ends(SEED, 200 * SCALE), 300)

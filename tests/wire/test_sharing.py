@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SCALE, SEED
+
 from .client import pull, store_problems
-from .conftest import LONG, SEED
 from .devices import Headers
 from .faults import wait_until
 from .server import Server
 
-PULLS = 300 if LONG else 30
+PULLS = 30 * SCALE
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import lzma
-import os
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,8 +15,6 @@ from kheaders_adb.model import Member, MemberKind
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "archives"
 SMALL = FIXTURES / "small.tar.xz"
-# Ten times as many generated cases under `make test-long`.
-SCALE = 10 if os.environ.get("KHEADERS_LONG") else 1
 
 Entry = tuple[MemberKind, str | None, bytes]
 

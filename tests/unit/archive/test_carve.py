@@ -17,7 +17,8 @@ from kheaders_adb.archive.carve import carve, carve_module, read_module
 from kheaders_adb.archive.limits import DEFAULT_LIMITS
 from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.errors import ArchiveError, UnsafeArchiveError, UsageError
-from tests.unit.archive.helpers import SCALE, SMALL, rule_of
+from tests.conftest import SCALE
+from tests.unit.archive.helpers import SMALL, rule_of
 from tests.unit.archive.test_generated import cpu_limit
 
 ARCHIVE = SMALL.read_bytes()

@@ -19,7 +19,8 @@ from fixtures.archives import writer
 from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.errors import ArchiveError
 from kheaders_adb.model import Member
-from tests.unit.archive.helpers import SCALE, SMALL, check_guarantees, rule_of
+from tests.conftest import SCALE
+from tests.unit.archive.helpers import SMALL, check_guarantees, rule_of
 
 _CPU_S = 2.0
 

@@ -20,7 +20,8 @@ from kheaders_adb.archive.kconfig import (
 )
 from kheaders_adb.archive.limits import DEFAULT_LIMITS
 from kheaders_adb.errors import ArchiveError
-from tests.unit.archive.helpers import SCALE, SMALL, listing, rule_of
+from tests.conftest import SCALE
+from tests.unit.archive.helpers import SMALL, listing, rule_of
 
 CONFIG = b"""\
 #

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from hypothesis import settings
 
-# Ten times as many generated cases under `make test-long`.
-SCALE = 10 if os.environ.get("KHEADERS_LONG") else 1
+from tests.conftest import SCALE
 
 
 def generated(cases: int = 200) -> settings:

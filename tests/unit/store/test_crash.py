@@ -14,6 +14,7 @@ import pytest
 
 from kheaders_adb.errors import StoreError
 from kheaders_adb.store import Store
+from tests.conftest import SCALE
 from tests.unit.store.helpers import (
     digest_of_folder,
     files_of,
@@ -24,7 +25,6 @@ from tests.unit.store.helpers import (
     stage,
 )
 
-_TIMES = 10 if os.environ.get("KHEADERS_LONG") == "1" else 1
 _REPOSITORY = Path(__file__).resolve().parents[3]
 
 
@@ -39,7 +39,7 @@ def run(*arguments: object, preload: Path | None = None) -> dict[str, Any]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=250 * _TIMES,
+        timeout=250 * SCALE,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -62,19 +62,19 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-@pytest.mark.timeout(300 * _TIMES)
+@pytest.mark.timeout(300 * SCALE)
 def test_sigkill_at_any_time_leaves_whole_trees_and_no_litter(tmp_path: Path) -> None:
-    seen = run("kill", tmp_path / "store", 100 * _TIMES)
+    seen = run("kill", tmp_path / "store", 100 * SCALE)
     print(seen)
-    assert seen["killed"] == 100 * _TIMES
+    assert seen["killed"] == 100 * SCALE
     assert seen["litter"] > 0, "the kills came too late to prove anything"
 
 
-@pytest.mark.timeout(300 * _TIMES)
+@pytest.mark.timeout(300 * SCALE)
 def test_a_disk_that_fails_at_any_point_leaves_the_store_as_it_was(
     tmp_path: Path, shim: Path
 ) -> None:
-    seen = run("fail", tmp_path / "store", shim, 36 * _TIMES, preload=shim)
+    seen = run("fail", tmp_path / "store", shim, 36 * SCALE, preload=shim)
     print(seen)
     assert seen["points"] >= 30
     assert seen["ENOSPC exit 8"] == seen["EIO exit 8"] == seen["points"]
@@ -90,9 +90,9 @@ def test_without_hard_links_trees_are_copies_and_say_so(tmp_path: Path, shim: Pa
     }
 
 
-@pytest.mark.timeout(300 * _TIMES)
+@pytest.mark.timeout(300 * SCALE)
 def test_sixteen_processes_extract_each_archive_once_while_gc_runs(tmp_path: Path) -> None:
-    seen = run("crowd", tmp_path / "store", 16, 20 * _TIMES, 4, "kind")
+    seen = run("crowd", tmp_path / "store", 16, 20 * SCALE, 4, "kind")
     print(seen)
     assert seen["exit_codes"] == {"0": 16}
     assert seen["gc_exit_code"] == 0
@@ -100,9 +100,9 @@ def test_sixteen_processes_extract_each_archive_once_while_gc_runs(tmp_path: Pat
     assert seen["extractions"] == seen["trees"] == 4
 
 
-@pytest.mark.timeout(300 * _TIMES)
+@pytest.mark.timeout(300 * SCALE)
 def test_a_gc_that_removes_all_it_can_takes_no_tree_from_a_running_pull(tmp_path: Path) -> None:
-    seen = run("crowd", tmp_path / "store", 16, 20 * _TIMES, 4, "aggressive")
+    seen = run("crowd", tmp_path / "store", 16, 20 * SCALE, 4, "aggressive")
     print(seen)
     assert seen["exit_codes"] == {"0": 16}
     assert seen["gc_exit_code"] == 0

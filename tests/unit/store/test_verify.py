@@ -16,6 +16,7 @@ from kheaders_adb.store import Store
 from kheaders_adb.store.export import export_archive, export_tree
 from kheaders_adb.store.problems import Problem, ProblemKind
 from kheaders_adb.store.verify import verify
+from tests.conftest import SCALE
 from tests.unit.store.helpers import (
     AUTOCONF,
     digest_of_folder,
@@ -30,7 +31,6 @@ from tests.unit.store.helpers import (
     stage,
 )
 
-_TIMES = 10 if os.environ.get("KHEADERS_LONG") == "1" else 1
 HEADER = "include/part4/header4.h"
 
 
@@ -63,7 +63,7 @@ def test_one_flipped_byte_in_each_of_200_files_is_found_and_mended(store: Store)
     tree = store.tree_path(made.tree)
     before = digest_of_folder(store.root)
     paths = sorted(path for path in tree.rglob("*.h") if path.is_file() and path.stat().st_size)
-    for seed in range(_TIMES):
+    for seed in range(SCALE):
         chance = random.Random(seed)
         damaged = chance.sample([path for path in paths if not path.is_symlink()], 200)
         for path in damaged:

@@ -1,0 +1,21 @@
+"""What all tests share: the seed of what is drawn at random."""
+
+from __future__ import annotations
+
+import os
+import random
+
+SEED = int(os.environ.setdefault("KHEADERS_SEED", str(random.randrange(1 << 32))))
+"""Draws offsets and pauses; set KHEADERS_SEED to draw the same ones again.
+
+It goes into the environment for the processes that pytest-xdist starts, which must draw the same.
+"""
+
+LONG = os.environ.get("KHEADERS_LONG") == "1"
+SCALE = 10 if LONG else 1
+"""How many times as many cases are wanted: ten under ``make test-long``."""
+
+
+def pytest_report_header() -> str:
+    """Name the seed, so that a failure can be repeated."""
+    return f"KHEADERS_SEED={SEED}"
