@@ -350,20 +350,29 @@ def _clean_run(device: dict[str, Any]) -> dict[str, bytes]:
     return found
 
 
+_PACKETS = 3
+
+
 def _kinds(data: bytes) -> dict[int, str]:
-    """An offset for every kind of byte of the first packets of a shell v2 conversation, with its name."""
+    """An offset for every kind of byte of the first packets of a shell v2 conversation, with its name.
+
+    How the output is cut into packets varies from run to run; offsets that are there however it is cut.
+    """
     kinds = {0: "first of the status", 3: "last of the status"}
-    at = 4
-    for number in range(1, 4):
+    at = len(b"OKAY")
+    output_bytes = number = 0
+    while at < len(data):
         kind, size_bytes = SHELL_HEADER.unpack_from(data, at)
-        if kind != ShellId.STDOUT:
-            break  # what comes of stderr and when it ends varies from run to run
-        spots = {"id": 0, "length 1": 1, "length 2": 2, "length 4": 4, "first byte": 5}
-        spots["last byte"] = 4 + size_bytes
-        for spot, relative in spots.items():
-            kinds.setdefault(at + relative, f"{spot} of packet {number}")
+        if kind == ShellId.STDOUT:
+            output_bytes += size_bytes
+            number += 1
+            spots = {"id": 0, "length 1": 1, "length 2": 2, "length 4": 4, "first byte": 5}
+            spots["last byte"] = 4 + size_bytes
+            for spot, relative in spots.items() if number <= _PACKETS else ():
+                kinds.setdefault(at + relative, f"{spot} of packet {number}")
         at += SHELL_HEADER.size + size_bytes
-    return kinds
+    certain_bytes = len(b"OKAY") + SHELL_HEADER.size + output_bytes
+    return {at: kind for at, kind in kinds.items() if at < certain_bytes}
 
 
 def ends(seed: int, random_offsets: int = 200) -> Iterator[Case]:
