@@ -205,15 +205,20 @@ def _from_device(device: Device, probe: Probe, via: Via, limits: Limits) -> Plan
 def _best_module(
     device: Device, probe: Probe, module: Path, limits: Limits
 ) -> tuple[_Candidate, tuple[str, ...]]:
-    candidates, rejected = [], []
+    best: _Candidate | None = None
+    usable, rejected = 0, []
     for path in _module_files(module):
         try:
-            candidates.append(_examine(path, probe, limits))
+            candidate = _examine(path, probe, limits)
         except (ArchiveError, UsageError) as error:
             if not module.is_dir():
                 raise
-            rejected.append(f"{path.name}: {error.seen}")
-    if not candidates:
+            rejected.append(f"{path.relative_to(module)}: {error.seen}")
+            continue
+        usable += 1
+        # Only one is kept: each holds 4 MB, and a lab may have hundreds.
+        best = min(best or candidate, candidate, key=lambda one: _rank(one, probe))
+    if best is None:
         raise UsageError(
             f"{module} holds no usable kheaders.ko"
             + "".join(f"\n    {reason}" for reason in rejected[:5]),
@@ -221,11 +226,10 @@ def _best_module(
             device=device.serial,
             hint="give the kheaders.ko of the running kernel's build",
         )
-    best = min(candidates, key=lambda candidate: _rank(candidate, probe))
     if not module.is_dir():
         return best, ()
     return best, (
-        f"of {len(candidates)} modules in {module}, {best.path.name} fits best: "
+        f"of {usable} modules in {module}, {best.path.relative_to(module)} fits best: "
         f"its archive is {best.verdict.level} for this kernel",
     )
 

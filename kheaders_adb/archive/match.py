@@ -106,8 +106,8 @@ def match(
     else:
         level = Level.CONSISTENT
     if differing == ["config"]:
-        notes = filter(None, (_ONLY_CONFIG_NOTE, checks[2].note))
-        checks[2] = dataclasses.replace(checks[2], note="; ".join(notes))
+        note = f"{checks[2].note}; {_ONLY_CONFIG_NOTE}"
+        checks[2] = dataclasses.replace(checks[2], note=note)
     return Verdict(level, tuple(checks), tuple(differences))
 
 
@@ -213,22 +213,16 @@ def _check_config(
         "archive is delivered; the archive is left from an earlier step of an incremental build"
         for one in tolerated
     ]
-    note = "; ".join(notes) or None
     if not differences:
         count = f"{len(config)} symbols"
-        return Check("config", CheckStatus.AGREE, count, count, note)
+        return Check("config", CheckStatus.AGREE, count, count, "; ".join(notes) or None)
     named = differences[:_NAMED_SYMBOLS]
     more = ", …" if len(differences) > len(named) else ""
     many = "1 symbol differs" if len(differences) == 1 else f"{len(differences)} symbols differ"
     expected = ", ".join(_assignment(one.symbol, one.kernel) for one in named)
     found = ", ".join(_assignment(one.symbol, one.archive) for one in named)
-    return Check(
-        "config",
-        CheckStatus.DIFFER,
-        f"{expected}{more} ({many})",
-        f"{found}{more} ({many})",
-        note,
-    )
+    note = "; ".join((many, *notes))
+    return Check("config", CheckStatus.DIFFER, expected + more, found + more, note)
 
 
 def _assignment(symbol: str, value: str | None) -> str:

@@ -244,7 +244,7 @@ def test_a_folder_is_chosen_from_by_content_not_by_name(
     assert plan.payload_path == right
     assert plan.archive_sha256 == KERNEL.archive_sha256
     assert plan.notes == (
-        f"of 3 modules in {tmp_path / 'm'}, kheaders.ko.gz fits best: "
+        f"of 3 modules in {tmp_path / 'm'}, z-misleading-5.4/kheaders.ko.gz fits best: "
         "its archive is exact for this kernel",
     )
 

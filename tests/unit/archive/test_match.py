@@ -120,7 +120,9 @@ def test_another_configuration_is_named() -> None:
     assert differing.expected.startswith("CONFIG_DEBUG_LIST=y, CONFIG_HZ=1000, CONFIG_NR_CPUS=7, …")
     assert differing.found is not None
     assert differing.found.startswith("# CONFIG_DEBUG_LIST is not set, CONFIG_HZ=")
-    assert differing.found.endswith("(4 symbols differ)")
+    assert differing.found.endswith(", …")
+    assert differing.note is not None
+    assert differing.note.startswith("4 symbols differ; only the configuration differs")
 
 
 def test_when_only_the_configuration_differs_it_says_so_and_can_be_repaired() -> None:
@@ -143,7 +145,7 @@ def test_what_cannot_be_repaired() -> None:
         with pytest.raises(MismatchError):
             repaired(verdict)
     note = check(match(other, {**CONFIG, "DEBUG_LIST": "y"}, FACTS), "config").note
-    assert note is None
+    assert note == "1 symbol differs"
 
 
 @pytest.mark.parametrize(
