@@ -254,9 +254,9 @@ def _check_device(device: Device, problems: list[str]) -> None:
     """Nothing of ours is left on the device, once its own scripts had the time to clean up."""
     if device.headers not in (Headers.MODULE, Headers.ABSENT):
         return
-    if not wait_until(lambda: "kheaders " not in device.loaded_modules, 8.0):
+    if not wait_until(lambda: "kheaders " not in device.loaded_modules):
         problems.append("kheaders is still loaded")
-    if not wait_until(lambda: not device.leftovers(), 8.0):
+    if not wait_until(lambda: not device.leftovers()):
         problems.append(f"left in /data/local/tmp: {device.leftovers()}")
 
 

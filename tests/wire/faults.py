@@ -322,7 +322,7 @@ class Channel:
             raise Cut from error
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> bool:
     """Poll a condition; returns whether it came true in time."""
     end = time.monotonic() + timeout_s
     while not condition():
