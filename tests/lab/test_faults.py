@@ -54,7 +54,7 @@ def test_a_stopped_adb_server_is_given_up_at_the_deadline(
         started_s = time.monotonic()
         done = user.run("pull", "--timeout", "6", *with_module(device))
         lasted_s = time.monotonic() - started_s
-    lab.server.resume()
+        lab.server.resume()  # or closing the tap would wait for it
     assert done.code == 7, done.err
     assert lasted_s < 6 + 5  # a guard against hanging, with room for start-up on a busy machine
     assert is_empty(tmp_path)
@@ -67,7 +67,7 @@ def test_a_silent_device_is_given_up_at_the_deadline(fresh: Boot, tmp_path: Path
     with tapped(User(device, tmp_path)) as (user, tap):
         tap.at(1_000_000, device.pause)
         done = user.run("pull", "--timeout", "6", *with_module(device))
-    device.resume()
+        device.resume()
     assert done.code == 7, done.err
     assert is_empty(tmp_path)
     user = User(device, tmp_path)
