@@ -64,8 +64,8 @@ def verify(
             state = "mended" if problem.repaired else problem.remedy or "not mended"
             console.result(f"{problem.path}: {problem.seen} ({state})")
         console.say(
-            f"{len(done.trees)} trees, {done.files} files: "
-            + (f"{len(done.problems)} problems" if done.problems else "all as recorded")
+            f"{counted(len(done.trees), 'tree')}, {counted(done.files, 'file')}: "
+            + (counted(len(done.problems), "problem") if done.problems else "all as recorded")
         )
     return 0 if done.is_sound else StoreError.exit_code
 
@@ -132,9 +132,14 @@ def gc(
     for record in done.removed:
         console.result(f"{verb} {record.identity.release} ({record.key[:12]})")
     console.say(
-        f"{verb} {len(done.removed)} kernels, {len(done.trees)} trees, "
-        f"{done.freed_bytes / 1048576:.1f} MiB; {done.kept} kernels stay"
+        f"{verb} {counted(len(done.removed), 'kernel')}, {counted(len(done.trees), 'tree')}, "
+        f"{done.freed_bytes / 1048576:.1f} MiB; left: {counted(done.kept, 'kernel')}"
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, as in "1 tree" and "2 trees"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def pin(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:

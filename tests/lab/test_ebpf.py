@@ -141,10 +141,11 @@ def twin_module(name: str, lab: Lab, device: Device, folder: Path) -> Path:
     return built
 
 
+@pytest.mark.parametrize("kernel", ["x86_64-stock", "x86_64-btf"])
 def test_sizes_and_offsets_equal_the_kernels_btf(
-    boot: Boot, program: Callable[[str], Path], tmp_path: Path
+    kernel: str, boot: Boot, program: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    device = boot("x86_64-stock")
+    device = boot(kernel)
     source = program("sizes.bpf.c")
     done = User(device, tmp_path / "store").run("compile", *with_module(device), str(source))
     assert done.code == 0, done.err
