@@ -466,7 +466,9 @@ def _toolbox(place: Path, with_su: bool, without: tuple[str, ...]) -> Path:
             (folder / name).symlink_to(found)
     for script in TOOLS.iterdir():
         if script.name not in without and (script.name != "su" or with_su):
-            (folder / script.name).symlink_to(script)
+            # Copied, as the checkout may lie where only its owner can go.
+            shutil.copy(script, folder)
+            (folder / script.name).chmod(0o755)
     return folder
 
 
