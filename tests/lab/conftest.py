@@ -80,10 +80,8 @@ def boot(lab: Lab) -> Boot:
 def _usable(device: Device, kernel: str) -> bool:
     if not device.alive or device.kernel.name != kernel:
         return False
-    wanted = "unauthorized" if device.kind is Kind.UNAUTHORIZED else "device"
-    if not device.options.wait or device.state() == wanted:
-        return True
-    device.connect()
+    if device.options.wait:
+        device.connect()
     return True
 
 
