@@ -104,50 +104,22 @@ def tree_for(
         return staged_tree(choice, kernel, console)
     if not names_a_device(target):
         return staged_tree(choice, "latest", console)
-    staged, store, _ = ensure_staged(target, choice, console, module=module)
+    staged, store, _ = staged_for(target, choice, console, module)
     record = store.resolve(staged.kernel.key)
     return _caution(Chosen(read_tree(staged.tree), store, record), console)
 
 
-def ensure_staged(
-    target: Target, choice: StoreChoice, console: Console, *, module: Path | None = None
+def staged_for(
+    target: Target, choice: StoreChoice, console: Console, module: Path | None
 ) -> tuple[Staged, Store, Device]:
-    """Stage the headers of a device's kernel, unless they are, and say what must be said of them.
+    """As `staging.ensure_staged`, for a command that goes on to use the headers."""
+    from kheaders_adb.cli.staging import ensure_staged, tell
+    from kheaders_adb.pipeline import Options
 
-    Returns:
-        What is staged, where, and the device, which still has the rest of the command's time.
-    """
-    from kheaders_adb.cli.render import staged_lines, verdict_warning
-    from kheaders_adb.device.device import Device
-    from kheaders_adb.patience import patiently
-    from kheaders_adb.pipeline import Options, ensure
-
-    deadline = environment.deadline(target)
-    store = environment.open_store(choice)
-    server, wanted = environment.adb_server(target), environment.selection(target)
-
-    def attempt() -> tuple[Staged, Device]:
-        device = Device.select(server, wanted, deadline)
-        with console.progress(f"{device.serial}: headers") as on_progress:
-            # What was staged under a mismatch was wanted so; it is warned of below, each time.
-            options = Options(
-                module=module,
-                reuse_mismatch=True,
-                on_note=console.say,
-                on_progress=on_progress,
-            )
-            return ensure(device, store, options), device
-
-    staged, device = patiently(
-        attempt, wait_s=target.wait_s or 0.0, deadline=deadline, say=console.say
-    )
-    if not staged.cached:
-        for line in staged_lines(staged):
-            console.say(line)
-    for note in staged.notes:
-        console.say(f"  note: {note}")
-    if warning := verdict_warning(staged.verdict):
-        console.warn(f"{staged.serial}: {warning}")
+    # What was staged under a mismatch was wanted so; it is warned of each time.
+    options = Options(module=module, reuse_mismatch=True)
+    staged, store, device = ensure_staged(target, choice, console, options)
+    tell(staged, console, cached=False)
     return staged, store, device
 
 

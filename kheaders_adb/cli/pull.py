@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from kheaders_adb.cli import environment
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
-from kheaders_adb.model import Privilege, Staged, Via
+from kheaders_adb.model import Privilege, Via
 
 
 def pull(
@@ -66,43 +65,24 @@ def pull(
     The archive is taken from /sys/kernel/kheaders.tar.xz (or /proc); where the kernel does not show it,
     kheaders.ko is loaded, read and unloaded again.  It is staged only if it belongs to the running kernel.
     """
-    from kheaders_adb.cli.render import staged_lines, staged_to_json, verdict_warning
-    from kheaders_adb.device.device import Device
-    from kheaders_adb.patience import patiently
-    from kheaders_adb.pipeline import Options, ensure
+    from kheaders_adb.cli.staging import ensure_staged, tell
+    from kheaders_adb.pipeline import Options
 
     console = Console.standard(output)
-    deadline = environment.deadline(target)
-    trees = environment.open_store(store)
-    server, wanted = environment.adb_server(target), environment.selection(target)
-
-    def attempt() -> Staged:
-        device = Device.select(server, wanted, deadline)
-        with console.progress(f"{device.serial}: headers") as on_progress:
-            return ensure(
-                device,
-                trees,
-                Options(
-                    module=module,
-                    via=via,
-                    allow_mismatch=allow_mismatch,
-                    repair_config=repair_config,
-                    privilege=privilege,
-                    keep_root=keep_root,
-                    refresh=refresh,
-                    on_note=console.say,
-                    on_progress=on_progress,
-                ),
-            )
-
-    staged = patiently(attempt, wait_s=target.wait_s or 0.0, deadline=deadline, say=console.say)
-    for line in staged_lines(staged):
-        console.say(line)
-    for note in staged.notes:
-        console.say(f"  note: {note}")
-    if warning := verdict_warning(staged.verdict):
-        console.warn(f"{staged.serial}: {warning}")
+    options = Options(
+        module=module,
+        via=via,
+        allow_mismatch=allow_mismatch,
+        repair_config=repair_config,
+        privilege=privilege,
+        keep_root=keep_root,
+        refresh=refresh,
+    )
+    staged, _, _ = ensure_staged(target, store, console, options)
+    tell(staged, console)
     if output.json:
+        from kheaders_adb.cli.render import staged_to_json
+
         console.document(staged_to_json(staged))
     else:
         console.result(str(staged.tree))

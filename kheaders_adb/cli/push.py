@@ -10,7 +10,7 @@ import typer
 
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
-from kheaders_adb.cli.headers import ModuleOption, ensure_staged
+from kheaders_adb.cli.headers import ModuleOption, staged_for
 from kheaders_adb.ebpf.environ import Shell
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def push(
     from kheaders_adb.ebpf.tree import read_tree
 
     console = Console.standard(output)
-    staged, _, device = ensure_staged(target, store, console, module=module)
+    staged, _, device = staged_for(target, store, console, module)
     tree = read_tree(staged.tree)
     folder, sent = push_tree(device, staged.tree, _name(staged), PurePosixPath(to) if to else None)
     console.say(

@@ -1,0 +1,56 @@
+"""Staging the headers of a device's kernel, as every command does that talks to a device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kheaders_adb.cli import environment
+from kheaders_adb.cli.render import staged_lines, verdict_warning
+from kheaders_adb.device.device import Device
+from kheaders_adb.patience import patiently
+from kheaders_adb.pipeline import Options, ensure
+
+if TYPE_CHECKING:
+    from kheaders_adb.cli.console import Console
+    from kheaders_adb.cli.groups import StoreChoice, Target
+    from kheaders_adb.model import Staged
+    from kheaders_adb.store import Store
+
+
+def ensure_staged(
+    target: Target, choice: StoreChoice, console: Console, options: Options
+) -> tuple[Staged, Store, Device]:
+    """Stage the headers of a device's kernel, unless they are, with a bar for what takes long.
+
+    Returns:
+        What is staged, where, and the device, which still has the rest of the command's time.
+    """
+    deadline = environment.deadline(target)
+    store = environment.open_store(choice)
+    server, wanted = environment.adb_server(target), environment.selection(target)
+
+    def attempt() -> tuple[Staged, Device]:
+        device = Device.select(server, wanted, deadline)
+        with console.progress(f"{device.serial}: headers") as on_progress:
+            told = replace(options, on_note=console.say, on_progress=on_progress)
+            return ensure(device, store, told), device
+
+    staged, device = patiently(
+        attempt, wait_s=target.wait_s or 0.0, deadline=deadline, say=console.say
+    )
+    return staged, store, device
+
+
+def tell(staged: Staged, console: Console, *, cached: bool = True) -> None:
+    """Say what was staged, and what must be known of it.
+
+    Args:
+        cached: whether to speak of headers that were there already; notes and warnings always come.
+    """
+    for line in staged_lines(staged) if cached or not staged.cached else ():
+        console.say(line)
+    for note in staged.notes:
+        console.say(f"  note: {note}")
+    if warning := verdict_warning(staged.verdict):
+        console.warn(f"{staged.serial}: {warning}")
