@@ -5,8 +5,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 LAB := $(PY) -m fixtures.lab
-# Two processes: much of a test is waiting for a guest.  By files, since those of one share booted devices.
-TEST := $(PY) -m pytest --numprocesses 2 --dist loadfile
+# Two processes: much of a test is waiting for a guest.  By files, since those of one share booted devices; in
+# their order, as the lab's, which come first, take longest.
+TEST := $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo test test-long check lab bench clean venv
 
