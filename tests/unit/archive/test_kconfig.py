@@ -145,8 +145,8 @@ def test_load_plain_and_gzipped() -> None:
 @pytest.mark.parametrize(
     ("data", "rule"),
     [
-        (gzip.compress(CONFIG)[:-9], "config-damaged"),
-        (gzip.compress(CONFIG)[:40] + b"\0" * 40, "config-damaged"),
+        (gzip.compress(CONFIG, mtime=0)[:-9], "config-damaged"),
+        (gzip.compress(CONFIG, mtime=0)[:40] + b"\0" * 40, "config-damaged"),
         (gzip.compress(CONFIG) + b"x", "config-damaged"),
         (gzip.compress(CONFIG) * 2, "config-damaged"),
         (gzip.compress(bytes(5 * 2**20)), "fact-too-large"),
