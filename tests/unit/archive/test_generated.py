@@ -6,6 +6,7 @@ they collide, nest and escape; every kind of member; extension headers; damaged 
 
 from __future__ import annotations
 
+import gc
 import lzma
 import signal
 from collections.abc import Callable, Iterator
@@ -109,17 +110,22 @@ class _TooSlow(BaseException):
 
 @contextmanager
 def cpu_limit(seconds: float) -> Iterator[None]:
-    """Fail once the process has computed that long; waiting for a busy machine does not count."""
+    """Fail once the process has computed that long; waiting for a busy machine does not count.
+
+    Nor does the collector, which after thousands of examples needs seconds for Hypothesis's own objects.
+    """
 
     def stop(*_: object) -> None:
         raise _TooSlow
 
     previous = signal.signal(signal.SIGVTALRM, stop)
+    gc.disable()
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        gc.enable()
         signal.signal(signal.SIGVTALRM, previous)
 
 
