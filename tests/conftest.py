@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 
 SEED = int(os.environ.setdefault("KHEADERS_SEED", str(random.randrange(1 << 32))))
 """Draws offsets and pauses; set KHEADERS_SEED to draw the same ones again.
@@ -14,6 +15,10 @@ It goes into the environment for the processes that pytest-xdist starts, which m
 LONG = os.environ.get("KHEADERS_LONG") == "1"
 SCALE = 10 if LONG else 1
 """How many times as many cases are wanted: ten under ``make test-long``."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So does a shell start what runs in the background, and what tests start would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
