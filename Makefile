@@ -9,6 +9,10 @@ LAB := $(PY) -m fixtures.lab
 # their order, as the lab's, which come first, take longest.
 TEST := $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
+# Some machines forbid compiled modules by this.  Then each start of the program compiles what it imports, which
+# takes longer than what it does.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-long check lab bench clean venv
 
 help:
@@ -37,7 +41,7 @@ check: venv
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(TEST) -m "not lab"
+	$(PY) -m pytest --numprocesses 4 --dist loadgroup tests/wire tests/unit
 
 lab: venv
 	@$(LAB) packages --for kernels --install

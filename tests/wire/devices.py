@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import hashlib
 import os
 import re
@@ -454,15 +455,21 @@ class Device:
                 own(Path(here, name))
 
 
+@functools.cache
+def _host_tools() -> tuple[tuple[str, str], ...]:
+    """The host's tools that a device has as well: name and path."""
+    names = _HOST_TOOLS.split()
+    return tuple((name, found) for name in names if (found := shutil.which(name)) is not None)
+
+
 def _toolbox(place: Path, with_su: bool, without: tuple[str, ...]) -> Path:
     """The folder of tools below ``place``, shared by all devices that have the same ones."""
     folder = place / "-".join(["bin", *(["su"] if with_su else []), *without])
     if folder.is_dir():
         return folder
     folder.mkdir()
-    for name in _HOST_TOOLS.split():
-        found = shutil.which(name)
-        if found is not None and name not in without:
+    for name, found in _host_tools():
+        if name not in without:
             (folder / name).symlink_to(found)
     for script in TOOLS.iterdir():
         if script.name not in without and (script.name != "su" or with_su):

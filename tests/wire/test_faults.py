@@ -18,6 +18,8 @@ from tests.conftest import SCALE, SEED
 from . import cases
 from .campaign import Case, run_case, start_workers
 
+pytestmark = pytest.mark.xdist_group("faults")  # one pool of processes for all of them
+
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[ProcessPoolExecutor]:
