@@ -7,7 +7,7 @@ signatures come from kernel source.  The kernel log often says more than the err
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +18,13 @@ class Refusal:
         cause: a short name for the kind of refusal, as in "vermagic".
         seen: what happened, for a reader.
         hint: what to do next.
+        said: the device's own words that tell it best: a line of the kernel log, or the tool's.
     """
 
     cause: str
     seen: str
     hint: str
+    said: str = ""
 
 
 _BUILD_MATCHING = "take the kheaders.ko that was built together with this very kernel"
@@ -108,6 +110,7 @@ _TOOL_RULES: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
 )
 
 
+_RELATED = re.compile(r"kheaders|module|ELF|vmap|alloc|avc:|lockdown", re.IGNORECASE)
 _STAMP = re.compile(r"(<\d+>)?\[ *\d+\.\d+\](\[ *[TC]\d+\])? ?")
 
 
@@ -134,9 +137,18 @@ def explain_insmod(
         modules_disabled: ``kernel.modules_disabled``, if known.
         uid: the user that ran it, if known.
     """
+    lines = log.splitlines()
     for cause, pattern, seen, hint in _LOG_RULES:
-        if match := pattern.search(log):
-            return Refusal(cause, seen.format(**match.groupdict()), hint)
+        for line in reversed(lines):
+            if match := pattern.search(line):
+                return Refusal(cause, seen.format(**match.groupdict()), hint, line)
+    # Whatever else the kernel logs at that moment is not about this, and is quoted only for want of better.
+    related = [line for line in lines if _RELATED.search(line)]
+    said = (related[-1:] or [text.strip()])[0] or "".join(lines[-1:])
+    return replace(_by_tool(text, modules_disabled=modules_disabled, uid=uid), said=said)
+
+
+def _by_tool(text: str, *, modules_disabled: bool | None, uid: int | None) -> Refusal:
     if modules_disabled:
         return Refusal(
             "disabled",

@@ -384,7 +384,7 @@ class ArchiveStream:
         refusal = explain_insmod(
             text, log, modules_disabled=self._probe.modules_disabled, uid=self._probe.uid
         )
-        said = printable(log.splitlines()[-1] if log else text)
+        said = printable(refusal.said)
         return ModuleRefusedError(
             f"{refusal.seen} (the device said: {said})" if said else refusal.seen,
             step=f"loading {self._module or 'kheaders.ko'}",

@@ -27,6 +27,20 @@ def test_a_switched_off_loader_explains_any_errno() -> None:
     assert cause(f"{TOYBOX}Operation not permitted", disabled=True) == "disabled"
 
 
+def test_what_the_kernel_logs_of_other_things_is_not_quoted() -> None:
+    noise = "random: crng init done"
+
+    def said(log: str) -> str:
+        text = f"{TOYBOX}Exec format error\n"
+        return explain_insmod(text, log, modules_disabled=None, uid=0).said
+
+    assert said(f"{CRC}\n{noise}") == CRC
+    assert said(noise) == f"{TOYBOX}Exec format error"
+    assert said(f"Loading of module with unavailable key is rejected\n{noise}").startswith(
+        "Loading"
+    )
+
+
 @pytest.mark.parametrize(
     ("uid", "expected"), [(0, "forbidden"), (2000, "not-root"), (None, "not-root")]
 )
