@@ -34,6 +34,17 @@ def missing(error: LabMissing | HostPackagesMissing) -> None:
     pytest.skip(str(error))
 
 
+def kheaders_of(kernel: str, lab: Lab) -> Path:
+    """The kheaders.ko of a kernel that has one; skips the test where the kernel is not there."""
+    try:
+        found = lab.kernel(kernel).kheaders_ko
+    except (LabMissing, HostPackagesMissing) as error:
+        missing(error)
+        raise
+    assert found is not None
+    return found
+
+
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """The session's lab, with its adb server running."""

@@ -18,6 +18,7 @@ from fixtures.lab import Device, Lab
 from fixtures.lab.model import Userland
 from kheaders_adb.device.insmod import explain_insmod
 from tests.lab.cli import User, is_empty
+from tests.lab.conftest import kheaders_of
 from tests.unit.golden import check_golden
 
 Boot = Callable[..., Device]
@@ -85,9 +86,9 @@ def test_a_module_that_the_kernel_refuses_is_explained(
 ) -> None:
     device = boot(KERNEL, userland=userland)
     user = User(device, tmp_path / "store")
-    own = module_of(KERNEL, lab).read_bytes()
+    own = kheaders_of(KERNEL, lab).read_bytes()
     rows = {name: breaks(own) for name, breaks in BROKEN.items()}
-    rows["architecture"] = module_of("arm64-module", lab).read_bytes()
+    rows["architecture"] = kheaders_of("arm64-module", lab).read_bytes()
     said = []
     try:
         for name, content in rows.items():
@@ -112,17 +113,10 @@ def give(device: Device, content: bytes, path: str) -> None:
     assert moved.returncode == 0, moved.stderr
 
 
-def module_of(kernel: str, lab: Lab) -> Path:
-    """The kheaders.ko of a kernel that has one."""
-    found = lab.kernel(kernel).kheaders_ko
-    assert found is not None
-    return found
-
-
 def test_where_loading_is_switched_off_the_module_is_carved(
     fresh: Boot, lab: Lab, tmp_path: Path
 ) -> None:
-    device = fresh(KERNEL, device_modules={GUEST_MODULE: module_of(KERNEL, lab)})
+    device = fresh(KERNEL, device_modules={GUEST_MODULE: kheaders_of(KERNEL, lab)})
     user = User(device, tmp_path)
     switched = device.root_shell("echo 1 >/proc/sys/kernel/modules_disabled")
     assert switched.returncode == 0, switched.stderr
@@ -155,7 +149,7 @@ def test_what_insmod_says_of_a_module_that_is_not_there(userland: Userland, boot
 @pytest.mark.parametrize("userland", list(Userland), ids=lambda userland: userland.value)
 def test_what_insmod_says_to_others_than_root(userland: Userland, boot: Boot, lab: Lab) -> None:
     device = boot(KERNEL, "user", userland=userland)
-    device.push(module_of(KERNEL, lab), BY_HAND)
+    device.push(kheaders_of(KERNEL, lab), BY_HAND)
     try:
         assert cause(device, f"insmod {BY_HAND}") == "not-root"
     finally:
@@ -168,7 +162,7 @@ def test_what_insmod_says_where_kheaders_is_already(
     kernel: str, userland: Userland, boot: Boot, lab: Lab
 ) -> None:
     device = boot(kernel, userland=userland)
-    device.push(module_of(KERNEL, lab), BY_HAND)
+    device.push(kheaders_of(KERNEL, lab), BY_HAND)
     try:
         if kernel == KERNEL:
             assert device.root_shell(f"insmod {BY_HAND}").returncode == 0
@@ -180,7 +174,7 @@ def test_what_insmod_says_where_kheaders_is_already(
 def test_what_was_loaded_by_others_stays_loaded(boot: Boot, lab: Lab, tmp_path: Path) -> None:
     device = boot(KERNEL)
     user = User(device, tmp_path)
-    device.push(module_of(KERNEL, lab), BY_HAND)
+    device.push(kheaders_of(KERNEL, lab), BY_HAND)
     device.root_shell(f"insmod {BY_HAND}; rm {BY_HAND}")
     try:
         before = user.traces()

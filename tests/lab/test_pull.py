@@ -14,6 +14,7 @@ import pytest
 
 from fixtures.lab import Device, Lab
 from tests.lab.cli import User, is_empty, tapped, with_module
+from tests.lab.conftest import kheaders_of
 
 Boot = Callable[..., Device]
 
@@ -151,9 +152,7 @@ def test_a_foreign_module_on_the_device_is_loaded_refused_and_removed(
 
 def foreign_module(lab: Lab) -> Path:
     """A kheaders.ko that inserts silently on x86_64-module and belongs to another release."""
-    path = lab.kernel("x86_64-foreign-release").kheaders_ko
-    assert path is not None
-    return path
+    return kheaders_of("x86_64-foreign-release", lab)
 
 
 def test_unplugged_in_mid_transfer(fresh: Boot, tmp_path: Path) -> None:
