@@ -15,12 +15,12 @@ from elftools.elf.elffile import ELFFile
 
 from fixtures.archives.module import ModuleSpec, build_module
 from fixtures.archives.rewrite import with_symbols
-from fixtures.lab import Device, Lab, LabMissing
+from fixtures.lab import Device, Lab
 from fixtures.lab.bpf import run_bpf
 from kheaders_adb.archive.carve import carve_module
 from tests.lab.btf import Btf
 from tests.lab.cli import User, with_module
-from tests.lab.conftest import missing
+from tests.lab.conftest import kheaders_of
 
 Boot = Callable[..., Device]
 
@@ -132,13 +132,7 @@ def twin_module(name: str, lab: Lab, device: Device, folder: Path) -> Path:
         path = folder / "kheaders.ko"
         path.write_bytes(build_module(ModuleSpec(archive)))
         return path
-    try:
-        built = lab.kernel(name).kheaders_ko
-    except LabMissing as error:
-        missing(error)
-        raise
-    assert built is not None
-    return built
+    return kheaders_of(name, lab)
 
 
 @pytest.mark.parametrize("kernel", ["x86_64-stock", "x86_64-btf"])
