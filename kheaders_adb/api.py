@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kheaders_adb import environment, model
+from kheaders_adb import model, settings
 from kheaders_adb.device.device import Device
 from kheaders_adb.errors import CompileError
 from kheaders_adb.model import Via
-from kheaders_adb.pipeline import Options
-from kheaders_adb.pipeline import ensure as ensure_on
+from kheaders_adb.pipeline.ensure import ensure as ensure_on
+from kheaders_adb.pipeline.options import Options, Tolerance
 from kheaders_adb.store import Store
 
 
@@ -35,8 +35,8 @@ class Staged(model.Staged):
             UsageError: `libbpf` holds no such headers.
         """
         from kheaders_adb.ebpf.flags import front_flags
+        from kheaders_adb.ebpf.headers import read_tree
         from kheaders_adb.ebpf.libbpf import find_libbpf
-        from kheaders_adb.ebpf.tree import read_tree
 
         return front_flags(read_tree(self.tree), libbpf=find_libbpf(libbpf, self._store_root))
 
@@ -74,11 +74,11 @@ class Staged(model.Staged):
         """
         from kheaders_adb.ebpf.clang import find_clang
         from kheaders_adb.ebpf.compile import CompileOptions, compile_program, object_path
+        from kheaders_adb.ebpf.headers import read_tree
         from kheaders_adb.ebpf.libbpf import find_libbpf
-        from kheaders_adb.ebpf.tree import read_tree
 
         options = CompileOptions(
-            clang=find_clang(clang or environment.clang()),
+            clang=find_clang(clang or settings.clang()),
             libbpf=find_libbpf(libbpf, self._store_root),
             defines=tuple(defines),
             include_dirs=tuple(include_dirs),
@@ -129,14 +129,13 @@ def ensure(
     Raises:
         KheadersError: as drawn in `kheaders_adb.errors`; `pipeline.ensure` says which.
     """
-    deadline = environment.deadline(timeout_s)
-    trees = store if isinstance(store, Store) else environment.open_store(store)
-    device = Device.select(environment.adb_server(), environment.selection(serial=serial), deadline)
+    deadline = settings.deadline(timeout_s)
+    trees = store if isinstance(store, Store) else settings.open_store(store)
+    device = Device.select(settings.adb_server(), settings.selection(serial=serial), deadline)
     options = Options(
         module=module,
         via=via,
-        allow_mismatch=allow_mismatch,
-        repair_config=repair_config,
+        tolerance=Tolerance.of(allow_mismatch=allow_mismatch, repair_config=repair_config),
         refresh=refresh,
     )
     return _with_methods(ensure_on(device, trees, options))

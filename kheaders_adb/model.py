@@ -241,6 +241,11 @@ class Verdict:
         """The checks that differ."""
         return tuple(check for check in self.checks if check.status is CheckStatus.DIFFER)
 
+    @property
+    def is_repairable(self) -> bool:
+        """Whether only the configuration differs, so that a regenerated ``autoconf.h`` may repair it."""
+        return [check.name for check in self.differing] == ["config"]
+
 
 @dataclass(frozen=True, slots=True)
 class Staged:

@@ -1,0 +1,1 @@
+"""Bytes to members, and archives out of other files; no device, no disk."""

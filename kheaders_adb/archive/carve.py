@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import lzma
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from kheaders_adb.archive.elf import STEP, ElfModule, damaged, parse_module
-from kheaders_adb.archive.limits import DEFAULT_LIMITS, Limits
-from kheaders_adb.archive.rules import Rule
-from kheaders_adb.archive.text import printable
 from kheaders_adb.archive.xz import MAGIC, decompress
 from kheaders_adb.errors import UsageError
+from kheaders_adb.untrusted.gzipped import MAGIC as GZIP_MAGIC
+from kheaders_adb.untrusted.gzipped import gunzip
+from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
+from kheaders_adb.untrusted.rules import Rule
+from kheaders_adb.untrusted.text import printable
 
 _START, _END = "kernel_headers_data", "kernel_headers_data_end"
 _NAME = "kheaders"
-_GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _STREAM_FOOTER = b"YZ"
 _PIECE_BYTES = 1024 * 1024
@@ -28,26 +28,18 @@ class CarvedModule:
 
     Attributes:
         archive: the archive's bytes, as the kernel would hand them out; not yet checked.
-        archive_offset: where they begin in the (uncompressed) module, in bytes.
-        by_symbols: whether the symbols around them told their extent; else the xz stream did.
         name: the module's name.
         vermagic: its vermagic, without the space at its end; None if it has none.
         modversions: whether it carries symbol CRCs, so that a kernel that has them too ignores the
             release in vermagic.
         machine: the architecture, as in UTS_MACHINE: "x86_64", "aarch64", …
-        depends: the modules that it needs; none, for kheaders.
-        srcversion: the checksum of its sources, if it was built with one.
     """
 
     archive: bytes
-    archive_offset: int
-    by_symbols: bool
     name: str
     vermagic: str | None
     modversions: bool
     machine: str
-    depends: tuple[str, ...]
-    srcversion: str | None
 
 
 def carve_module(path: Path, limits: Limits = DEFAULT_LIMITS) -> CarvedModule:
@@ -108,14 +100,10 @@ def carve(data: bytes, limits: Limits = DEFAULT_LIMITS) -> CarvedModule:
     vermagic = module.modinfo.get("vermagic")
     return CarvedModule(
         archive=archive,
-        archive_offset=start,
-        by_symbols=by_symbols,
         name=_NAME,
         vermagic=None if vermagic is None else vermagic.strip(),
         modversions=module.modversions,
         machine=module.machine,
-        depends=tuple(filter(None, module.modinfo.get("depends", "").split(","))),
-        srcversion=module.modinfo.get("srcversion"),
     )
 
 
@@ -175,7 +163,7 @@ def _uncompressed(data: bytes, limits: Limits) -> bytes:
             compressed_bytes=cap, total_bytes=cap, dictionary_bytes=limits.dictionary_bytes
         )
         data = b"".join(decompress([data], inner))
-    elif data.startswith(_GZIP_MAGIC):
+    elif data.startswith(GZIP_MAGIC):
         data = _gunzipped(data, cap)
     if len(data) > cap:
         raise Rule.MODULE_TOO_LARGE.error(f"more than {cap} bytes", step=STEP)
@@ -183,13 +171,11 @@ def _uncompressed(data: bytes, limits: Limits) -> bytes:
 
 
 def _gunzipped(data: bytes, cap: int) -> bytes:
-    decoder = zlib.decompressobj(wbits=31)
-    try:
-        unpacked = decoder.decompress(data, cap + 1)
-    except zlib.error as error:
+    unpacked = gunzip(data, cap)
+    if unpacked.fault is not None:
         raise Rule.MODULE_COMPRESSION.error(
-            f"its gzip stream does not decode: {error}", step=STEP
-        ) from error
-    if len(unpacked) <= cap and not decoder.eof:
+            f"its gzip stream does not decode: {unpacked.fault}", step=STEP
+        )
+    if len(unpacked.content) <= cap and not unpacked.whole:
         raise Rule.MODULE_COMPRESSION.error("its gzip stream is cut short", step=STEP)
-    return unpacked
+    return unpacked.content

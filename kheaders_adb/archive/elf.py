@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kheaders_adb.archive.rules import Rule
-from kheaders_adb.archive.text import printable
 from kheaders_adb.errors import ArchiveError
+from kheaders_adb.untrusted.rules import Rule
+from kheaders_adb.untrusted.text import printable
 
 if TYPE_CHECKING:
     from elftools.elf.sections import Section

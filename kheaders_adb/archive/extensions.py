@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from kheaders_adb.archive.rules import Rule
+from kheaders_adb.untrusted.rules import Rule
 
 LONG_NAME = b"L"
 LONG_TARGET = b"K"

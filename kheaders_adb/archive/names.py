@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 
-from kheaders_adb.archive.limits import Limits
-from kheaders_adb.archive.rules import Rule
+from kheaders_adb.untrusted.limits import Limits
+from kheaders_adb.untrusted.rules import Rule
 
 _COMPONENT_BYTES = 255  # NAME_MAX of every file system that a store is likely to lie on
 
@@ -112,30 +111,3 @@ def _checked_text(raw: bytes, member: bytes, limits: Limits) -> str:
             f"a component of more than {_COMPONENT_BYTES} bytes", member=member
         )
     return text
-
-
-def case_collisions(paths: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the pairs of paths that a case-insensitive file system takes for one.
-
-    Real kernels have eight such pairs (``xt_CONNMARK.h`` and ``xt_connmark.h`` among them), so they
-    are no reason to refuse an archive.  Paths are compared after NFC and case folding, as APFS and
-    HFS+ do; three colliding paths give two pairs, each with the first of them.
-
-    Args:
-        paths: normalised member paths, in archive order.
-
-    Returns:
-        (earlier, later) pairs, in the order of the later one.
-    """
-    seen: dict[str, str] = {}
-    pairs = []
-    for path in paths:
-        folded = path.lower() if path.isascii() else _folded(path)
-        first = seen.setdefault(folded, path)
-        if first != path:
-            pairs.append((first, path))
-    return pairs
-
-
-def _folded(path: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from kheaders_adb.archive.limits import DEFAULT_LIMITS, Limits
-from kheaders_adb.archive.names import case_collisions
 from kheaders_adb.archive.tar import read_tar
 from kheaders_adb.archive.xz import decompress
 from kheaders_adb.model import Member
-
-__all__ = ["case_collisions", "read_archive"]
+from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
 
 
 def read_archive(

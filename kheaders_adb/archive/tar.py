@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from zlib import adler32
 
 from kheaders_adb.archive.extensions import LONG_NAME, LONG_TARGET, PAX, Extensions
-from kheaders_adb.archive.limits import DEFAULT_LIMITS, Limits
 from kheaders_adb.archive.names import clean_path
-from kheaders_adb.archive.rules import Rule
-from kheaders_adb.archive.tree import Tree
+from kheaders_adb.archive.shape import Tree
 from kheaders_adb.model import Member, MemberKind
+from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
+from kheaders_adb.untrusted.rules import Rule
 
 _BLOCK = 512
 _ZERO_BLOCK = bytes(_BLOCK)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import lzma
 from collections.abc import Iterable, Iterator
 
-from kheaders_adb.archive.limits import DEFAULT_LIMITS, Limits
-from kheaders_adb.archive.rules import Rule
+from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
+from kheaders_adb.untrusted.rules import Rule
 
 MAGIC = b"\xfd7zXZ\x00"
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from kheaders_adb import __version__
+from kheaders_adb._version import __version__
 from kheaders_adb.cli.command import command, globals_callback
 from kheaders_adb.cli.console import PROGRAM
 from kheaders_adb.cli.groups import DEFAULT_WAIT_S

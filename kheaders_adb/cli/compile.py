@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperCommand
 
-from kheaders_adb import environment
+from kheaders_adb import settings
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.cli.headers import (
@@ -193,7 +193,7 @@ def _options(
     from kheaders_adb.ebpf.compile import CompileOptions
 
     return CompileOptions(
-        clang=find_clang(environment.clang()),
+        clang=find_clang(settings.clang()),
         libbpf=chosen.libbpf(libbpf),
         defines=given.defines,
         include_dirs=given.include_dirs,

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from kheaders_adb.cli.groups import Output
 from kheaders_adb.errors import KheadersError, MismatchError
+from kheaders_adb.untrusted.text import harmless
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -134,19 +135,6 @@ class Progress:
                 file=self._console.err,
             )
         self._bar.update(done_bytes - self._bar.n)
-
-
-def harmless(text: str) -> str:
-    """`text` with whatever a terminal might obey escaped, but for the ends of lines.
-
-    Serials, releases and messages come from devices and archives, which may want to act on the terminal.
-    """
-    return "".join(
-        char
-        if char.isprintable() or char == "\n"
-        else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
 
 
 def error_to_json(error: KheadersError) -> dict[str, Any]:

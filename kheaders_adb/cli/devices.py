@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kheaders_adb.cli import environment
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.errors import KheadersError
 
 if TYPE_CHECKING:
-    from kheaders_adb.device.adb import AdbServer
-    from kheaders_adb.device.deadline import Deadline
-    from kheaders_adb.device.select import DeviceEntry
+    from kheaders_adb.adb.deadline import Deadline
+    from kheaders_adb.adb.select import DeviceEntry
+    from kheaders_adb.adb.server import AdbServer
     from kheaders_adb.store import Store
 
 _PROBE_TIMEOUT_S = 15.0
@@ -26,9 +25,9 @@ def devices(target: Target, store: StoreChoice, output: Output) -> None:
     from kheaders_adb.cli.render import or_dash, table
 
     console = Console.standard(output)
-    server = environment.adb_server(target)
-    deadline = environment.deadline(target)
-    trees = environment.open_store(store)
+    server = target.adb_server()
+    deadline = target.deadline()
+    trees = store.open()
     entries = server.devices(deadline)
     with ThreadPoolExecutor(_MAX_AT_ONCE) as pool:
         rows = list(pool.map(lambda entry: _row(server, entry, trees, deadline), entries))
@@ -51,9 +50,9 @@ def devices(target: Target, store: StoreChoice, output: Output) -> None:
 
 
 def _row(server: AdbServer, entry: DeviceEntry, trees: Store, deadline: Deadline) -> dict[str, Any]:
+    from kheaders_adb.adb.select import USABLE_STATES
     from kheaders_adb.device.device import Device
     from kheaders_adb.device.probe import probe
-    from kheaders_adb.device.select import USABLE_STATES
 
     row: dict[str, Any] = {
         "serial": entry.serial,

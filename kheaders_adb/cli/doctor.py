@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kheaders_adb.cli import environment
-from kheaders_adb.cli.console import Console, harmless
+from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.errors import DeviceError, KheadersError, StoreError
+from kheaders_adb.untrusted.text import harmless
 
 if TYPE_CHECKING:
-    from kheaders_adb.device.deadline import Deadline
+    from kheaders_adb.adb.deadline import Deadline
 
 _TREE_BYTES = 64 * 1024 * 1024
 """Room for one archive and its tree on a file system with 4 KiB blocks."""
@@ -56,8 +56,8 @@ def doctor(target: Target, store: StoreChoice, output: Output) -> int:
     """
     console = Console.standard(output)
     findings = [
-        *_examine_server(target, environment.deadline(target).sooner(10.0)),
-        *_examine_store(environment.store_path(store)),
+        *_examine_server(target, target.deadline().sooner(10.0)),
+        *_examine_store(store.path()),
         _examine_clang(os.environ.get("CLANG")),
     ]
     failed = next((item for item in findings if item.health is Health.FAIL), None)
@@ -78,13 +78,13 @@ def doctor(target: Target, store: StoreChoice, output: Output) -> int:
 
 
 def _examine_server(target: Target, deadline: Deadline) -> list[Finding]:
-    from kheaders_adb.device.adb import adb_binary
-    from kheaders_adb.device.select import check_usable
-    from kheaders_adb.device.wire import ServerRefusedError
+    from kheaders_adb.adb.select import check_usable
+    from kheaders_adb.adb.server import adb_binary
+    from kheaders_adb.adb.wire import ServerRefusedError
 
     name = "adb server"
     # Looked at, not started: a doctor that changes things cannot be trusted.
-    server = dataclasses.replace(environment.adb_server(target), start=False)
+    server = dataclasses.replace(target.adb_server(), start=False)
     try:
         version = server.version(deadline)
         entries = server.devices(deadline)

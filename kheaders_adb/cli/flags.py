@@ -11,7 +11,7 @@ import typer
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
 from kheaders_adb.cli.headers import CpuOption, LibbpfOption, OptimizeOption, staged_tree
-from kheaders_adb.ebpf.environ import Shell
+from kheaders_adb.ebpf.variables import Shell
 
 
 class Stage(enum.StrEnum):
@@ -84,7 +84,7 @@ def env(
 
     For `eval "$(kheaders-adb env)"` in sh, bash, zsh and fish, and for direnv's .envrc.
     """
-    from kheaders_adb.ebpf.environ import environment, format_environment
+    from kheaders_adb.ebpf.variables import environment, format_environment
 
     console = Console.standard(output)
     tree = staged_tree(store, kernel, console).tree

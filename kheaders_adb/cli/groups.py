@@ -9,11 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kheaders_adb.environment import DEFAULT_TIMEOUT_S
+from kheaders_adb import settings
+
+if TYPE_CHECKING:
+    from kheaders_adb.adb.deadline import Deadline
+    from kheaders_adb.adb.select import Selection
+    from kheaders_adb.adb.server import AdbServer
+    from kheaders_adb.store import Store
 
 DEFAULT_WAIT_S = 60.0
 
@@ -70,9 +76,23 @@ class Target:
         typer.Option(
             "--timeout",
             metavar="SECONDS",
-            help=f"Give up after this time in all [default: {DEFAULT_TIMEOUT_S:g}].",
+            help=f"Give up after this time in all [default: {settings.DEFAULT_TIMEOUT_S:g}].",
         ),
     ] = None
+
+    def adb_server(self) -> AdbServer:
+        """The adb server that the flags and variables mean."""
+        return settings.adb_server(host=self.host, port=self.port, socket=self.socket)
+
+    def selection(self) -> Selection:
+        """The device that the flags and ``ANDROID_SERIAL`` mean."""
+        return settings.selection(
+            serial=self.serial, usb=self.usb, tcp=self.tcp, transport_id=self.transport_id
+        )
+
+    def deadline(self) -> Deadline:
+        """The deadline for the whole command, starting now."""
+        return settings.deadline(self.timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +117,14 @@ class StoreChoice:
             help="The store ($KHEADERS_ADB_STORE; else the user's cache directory).",
         ),
     ] = None
+
+    def path(self) -> Path:
+        """Where the store is."""
+        return settings.store_path(self.store)
+
+    def open(self) -> Store:
+        """The store, made if it is not there yet."""
+        return settings.open_store(self.store)
 
 
 Kernel = Annotated[

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kheaders_adb.cli import environment
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import StoreChoice, Target
 from kheaders_adb.cli.kernels import find_kernel
@@ -18,7 +17,7 @@ from kheaders_adb.errors import UsageError
 
 if TYPE_CHECKING:
     from kheaders_adb.device.device import Device
-    from kheaders_adb.ebpf.tree import HeaderTree
+    from kheaders_adb.ebpf.headers import HeaderTree
     from kheaders_adb.model import Staged
     from kheaders_adb.store import KernelRecord, Store
 
@@ -73,9 +72,9 @@ def names_a_device(target: Target) -> bool:
 
 def staged_tree(choice: StoreChoice, kernel: str, console: Console) -> Chosen:
     """The tree of a staged kernel; no device is asked."""
-    from kheaders_adb.ebpf.tree import read_tree
+    from kheaders_adb.ebpf.headers import read_tree
 
-    store = environment.open_store(choice)
+    store = choice.open()
     record = find_kernel(store, kernel, console)
     store.use(record)
     return _caution(Chosen(read_tree(store.tree_path(record.tree)), store, record), console)
@@ -94,7 +93,7 @@ def tree_for(
     Raises:
         UsageError: both a device and a kernel are named on the command line.
     """
-    from kheaders_adb.ebpf.tree import read_tree
+    from kheaders_adb.ebpf.headers import read_tree
 
     if kernel is not None:
         if any((target.serial, target.usb, target.tcp, target.transport_id is not None)):
@@ -114,10 +113,10 @@ def staged_for(
 ) -> tuple[Staged, Store, Device]:
     """As `staging.ensure_staged`, for a command that goes on to use the headers."""
     from kheaders_adb.cli.staging import ensure_staged, tell
-    from kheaders_adb.pipeline import Options
+    from kheaders_adb.pipeline.options import Options, Tolerance
 
     # What was staged under a mismatch was wanted so; it is warned of each time.
-    options = Options(module=module, reuse_mismatch=True)
+    options = Options(module=module, tolerance=Tolerance.STAGED)
     staged, store, device = ensure_staged(target, choice, console, options)
     tell(staged, console, cached=False)
     return staged, store, device

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from kheaders_adb.cli import environment
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.errors import UsageError
@@ -49,10 +48,11 @@ def import_(
     """
     from kheaders_adb.cli.kernels import record_to_json
     from kheaders_adb.cli.render import verdict_line, verdict_warning
-    from kheaders_adb.importing import Claim, import_archive, read_claimed_config
+    from kheaders_adb.importing.from_archive import Claim, import_archive, read_claimed_config
+    from kheaders_adb.pipeline.options import Tolerance
 
     console = Console.standard(output)
-    trees = environment.open_store(store)
+    trees = store.open()
     on_device = target.serial is not None or target.usb or target.tcp or target.transport_id
     if on_device and (config is not None or release is not None):
         raise UsageError(
@@ -64,9 +64,9 @@ def import_(
         from kheaders_adb.device.probe import probe
 
         device = Device.select(
-            environment.adb_server(target),
-            environment.selection(target),
-            environment.deadline(target),
+            target.adb_server(),
+            target.selection(),
+            target.deadline(),
         )
         serial = device.serial
         claim = Claim(probe=probe(device))
@@ -79,8 +79,7 @@ def import_(
         trees,
         claim,
         serial=serial,
-        allow_mismatch=allow_mismatch,
-        repair_config=repair_config,
+        tolerance=Tolerance.of(allow_mismatch=allow_mismatch, repair_config=repair_config),
     )
     console.say(f"{file}: headers of kernel {record.identity.release} ({record.key[:12]})")
     console.say(f"  verdict: {verdict_line(record.verdict)}")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kheaders_adb.cli import environment
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
 
@@ -30,7 +29,7 @@ def list_kernels(store: StoreChoice, output: Output) -> None:
     from kheaders_adb.cli.render import or_dash, table
 
     console = Console.standard(output)
-    trees = environment.open_store(store)
+    trees = store.open()
     records = sorted(trees.records(), key=lambda record: -record.staged_at)
     if output.json:
         console.document({"kernels": [record_to_json(trees, record) for record in records]})
@@ -62,7 +61,7 @@ def show(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:
     from kheaders_adb.cli.render import table
 
     console = Console.standard(output)
-    trees = environment.open_store(store)
+    trees = store.open()
     record = find_kernel(trees, kernel, console)
     if output.json:
         console.document(record_to_json(trees, record))
@@ -102,7 +101,7 @@ def show(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:
 def path(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:
     """Print the path of a staged tree."""
     console = Console.standard(output)
-    trees = environment.open_store(store)
+    trees = store.open()
     record = find_kernel(trees, kernel, console)
     tree = trees.tree_path(record.tree)
     if output.json:
@@ -122,10 +121,10 @@ def remove(
     output: Output,
 ) -> None:
     """Remove kernels from the store, and their trees where no other kernel needs them."""
-    from kheaders_adb.store.gc import remove as remove_kernel
+    from kheaders_adb.store.upkeep.gc import remove as remove_kernel
 
     console = Console.standard(output)
-    trees = environment.open_store(store)
+    trees = store.open()
     # All are resolved before the first is removed: a typing error removes nothing.
     records = {record.key: record for record in map(trees.resolve, kernels)}
     for record in records.values():

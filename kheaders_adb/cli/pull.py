@@ -66,14 +66,13 @@ def pull(
     kheaders.ko is loaded, read and unloaded again.  It is staged only if it belongs to the running kernel.
     """
     from kheaders_adb.cli.staging import ensure_staged, tell
-    from kheaders_adb.pipeline import Options
+    from kheaders_adb.pipeline.options import Options, Tolerance
 
     console = Console.standard(output)
     options = Options(
         module=module,
         via=via,
-        allow_mismatch=allow_mismatch,
-        repair_config=repair_config,
+        tolerance=Tolerance.of(allow_mismatch=allow_mismatch, repair_config=repair_config),
         privilege=privilege,
         keep_root=keep_root,
         refresh=refresh,

@@ -11,7 +11,7 @@ import typer
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.cli.headers import ModuleOption, staged_for
-from kheaders_adb.ebpf.environ import Shell
+from kheaders_adb.ebpf.variables import Shell
 
 if TYPE_CHECKING:
     from kheaders_adb.model import Staged
@@ -36,9 +36,9 @@ def push(
     They are staged on this host first, if they are not yet.
     """
     from kheaders_adb.device.push import push_tree
-    from kheaders_adb.ebpf.environ import environment as variables_of
-    from kheaders_adb.ebpf.environ import format_environment
-    from kheaders_adb.ebpf.tree import read_tree
+    from kheaders_adb.ebpf.headers import read_tree
+    from kheaders_adb.ebpf.variables import environment as variables_of
+    from kheaders_adb.ebpf.variables import format_environment
 
     console = Console.standard(output)
     staged, _, device = staged_for(target, store, console, module)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kheaders_adb.cli.console import harmless
 from kheaders_adb.model import (
     Archive,
     CheckStatus,
@@ -16,6 +15,7 @@ from kheaders_adb.model import (
     Staged,
     Verdict,
 )
+from kheaders_adb.untrusted.text import harmless
 
 _WORDS = {
     SourceKind.SYSFS: "read",

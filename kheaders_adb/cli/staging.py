@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kheaders_adb.cli import environment
 from kheaders_adb.cli.render import staged_lines, verdict_warning
 from kheaders_adb.device.device import Device
-from kheaders_adb.patience import patiently
-from kheaders_adb.pipeline import Options, ensure
+from kheaders_adb.pipeline.ensure import ensure
+from kheaders_adb.pipeline.options import Options
+from kheaders_adb.pipeline.retry import patiently
 
 if TYPE_CHECKING:
     from kheaders_adb.cli.console import Console
@@ -26,9 +26,9 @@ def ensure_staged(
     Returns:
         What is staged, where, and the device, which still has the rest of the command's time.
     """
-    deadline = environment.deadline(target)
-    store = environment.open_store(choice)
-    server, wanted = environment.adb_server(target), environment.selection(target)
+    deadline = target.deadline()
+    store = choice.open()
+    server, wanted = target.adb_server(), target.selection()
 
     def attempt() -> tuple[Staged, Device]:
         device = Device.select(server, wanted, deadline)

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from kheaders_adb.cli import environment
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
 from kheaders_adb.cli.kernels import find_kernel
@@ -34,10 +33,10 @@ def verify(
     Ends with 8 if anything is wrong and was not mended.
     """
     from kheaders_adb.archive.reader import read_archive
-    from kheaders_adb.store.verify import verify as verify_store
+    from kheaders_adb.store.upkeep.verify import verify as verify_store
 
     console = Console.standard(output)
-    trees = environment.open_store(store)
+    trees = store.open()
     records = None if all_kernels else [find_kernel(trees, kernel, console)]
     done = verify_store(trees, records, repair_with=read_archive if repair else None)
     if output.json:
@@ -105,7 +104,7 @@ def gc(
     Without a limit only litter goes: what killed runs left, and what no kernel refers to.  It is safe beside
     running pulls.
     """
-    from kheaders_adb.store.gc import Policy, collect
+    from kheaders_adb.store.upkeep.gc import Policy, collect
 
     console = Console.standard(output)
     policy = Policy(
@@ -114,7 +113,7 @@ def gc(
         max_size_bytes=None if max_size is None else parse_size(max_size),
         keep_latest_per_device=keep_latest,
     )
-    done = collect(environment.open_store(store), policy, dry_run=dry_run)
+    done = collect(store.open(), policy, dry_run=dry_run)
     if output.json:
         console.document(
             {
@@ -154,7 +153,7 @@ def unpin(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None
 
 def _set_pin(store: StoreChoice, output: Output, kernel: str, *, pinned: bool) -> None:
     console = Console.standard(output)
-    trees = environment.open_store(store)
+    trees = store.open()
     record = trees.resolve(kernel)
     if pinned:
         trees.pin(record.key)
@@ -180,10 +179,10 @@ def export(
     ] = False,
 ) -> None:
     """Copy a kernel's archive, byte for byte as it was read, or its tree out of the store."""
-    from kheaders_adb.store.export import export_archive, export_tree
+    from kheaders_adb.store.upkeep.export import export_archive, export_tree
 
     console = Console.standard(output)
-    trees = environment.open_store(store)
+    trees = store.open()
     record = find_kernel(trees, kernel, console)
     if tree:
         count = export_tree(trees, record, file)

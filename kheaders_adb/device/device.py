@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import enum
-import shlex
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
-from kheaders_adb.device.adb import AdbServer
-from kheaders_adb.device.deadline import Deadline
-from kheaders_adb.device.select import DeviceEntry, Selection, choose
-from kheaders_adb.device.shell import ShellResult, ShellStream, collect
-from kheaders_adb.device.wire import Wire
+from kheaders_adb.adb.deadline import Deadline
+from kheaders_adb.adb.select import DeviceEntry, Selection, choose
+from kheaders_adb.adb.server import AdbServer
+from kheaders_adb.adb.shell import ShellResult, ShellStream, collect
+from kheaders_adb.adb.wire import Wire
+from kheaders_adb.device.script import quote
 from kheaders_adb.errors import NoHeadersError
 
 _MAX_OUTPUT_BYTES = 4 * 1024 * 1024
@@ -113,8 +112,3 @@ class Device:
             stream.close()
             raise
         return collect(stream, limit_bytes=limit_bytes)
-
-
-def quote(word: str | PurePosixPath) -> str:
-    """`word` as one word of a POSIX shell, whatever it holds."""
-    return shlex.quote(str(word))

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
+from kheaders_adb.adb.select import USABLE_STATES, DeviceEntry
 from kheaders_adb.device.device import Device, SuDialect
 from kheaders_adb.device.probe import Probe, ProbeFailedError, probe
-from kheaders_adb.device.select import USABLE_STATES, DeviceEntry
-from kheaders_adb.device.wire import printable
 from kheaders_adb.errors import (
     DeadlineError,
     KheadersError,
@@ -20,6 +19,7 @@ from kheaders_adb.errors import (
     TransferError,
 )
 from kheaders_adb.model import Privilege
+from kheaders_adb.untrusted.text import one_line
 
 SU_WAIT_S = 20.0
 """How long a su may take to answer: somebody may have to find the phone and touch its dialog."""
@@ -164,7 +164,7 @@ def _restart_adbd(device: Device, user: str, say: Say) -> None:
     with suppress(TransferError), device.open_service(service, step=step) as wire:
         while len(answer) < _MAX_ANSWER_BYTES and (part := wire.read_some()):
             answer += part
-    text = printable(answer.decode("utf-8", "replace"))
+    text = one_line(answer.decode("utf-8", "replace"))
     if not answer or "restarting" in text:
         _await_return(device, before, step)
     found = device.run("id -u", step=step).stdout.decode("utf-8", "replace").strip()

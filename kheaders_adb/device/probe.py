@@ -1,7 +1,7 @@
 """Everything worth knowing about a device's kernel, in one shell round trip.
 
-The script asks by feature, never by version.  It uses the shell's own commands where it can: on a
-phone every process costs milliseconds.  What comes back is taken apart by `parse_probe`, which is pure.
+The script (``scripts/probe.sh``) asks by feature, never by version.  What comes back is taken apart by
+`parse_probe`, which is pure.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ from __future__ import annotations
 import enum
 import re
 import secrets
-import zlib
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import PurePosixPath
 
-from kheaders_adb.device.deadline import Deadline
+from kheaders_adb.adb.deadline import Deadline
 from kheaders_adb.device.device import Device
-from kheaders_adb.device.wire import printable
+from kheaders_adb.device.script import compose
 from kheaders_adb.errors import TransferError
+from kheaders_adb.kernel.config import split_config
+from kheaders_adb.kernel.notes import parse_build_id
 from kheaders_adb.model import KernelIdentity, SourceKind
+from kheaders_adb.untrusted.text import one_line
 
 ARCHIVE_PATHS = {
     # f7b101d33046 moved it from /proc to /sys before 5.2; vendor backports kept /proc.
@@ -37,39 +39,7 @@ MODULE_DIRECTORIES = (
     "/usr/lib/modules",
 )
 WORK_NAME = "kheaders-adb"
-_GZIP_MAGIC = b"\x1f\x8b"
-_MAX_CONFIG_BYTES = 8 * 1024 * 1024
 _BOOT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-# Each process costs a phone some milliseconds, so there is one in all: the rest are the shell's own words.
-# mksh reads byte by byte, and a number in /proc/sys ends after the first read(2): one without its newline, at
-# which `read` fails although it has read.
-# gzip says where it ends, so that what follows the configuration are the notes.
-_SCRIPT = """\
-exec 2>/dev/null
-m() {{ echo; echo "{mark} $1"; }}
-k=/proc/sys/kernel
-m uname; read -r a <$k/osrelease && read -r b <$k/version && read -r c <$k/arch &&
-echo "$a $b $c" || uname -rvm
-m banner; read -r x </proc/version && echo "$x"
-m boot_id; read -r x <$k/random/boot_id && echo "$x"
-m uid; u=$USER_ID
-[ "$u" ] || while read -r k a e r; do [ "$k" = Uid: ] && u=$e && break; done </proc/self/status
-echo "$u"
-m binary; cat /proc/config.gz /sys/kernel/notes
-m files
-for f in {archives} {modules}; do
-[ -f "$f" ] || continue
-if [ -r "$f" ]; then echo "r $f"; else echo "- $f"; fi
-done
-m loaded; [ -d /sys/module/kheaders ] && echo 1
-m disabled; x=; read -r x </proc/sys/kernel/modules_disabled; echo "$x"
-for d in /data/local/tmp /tmp; do [ -d "$d" ] && break; done
-m work; echo "$d/{work}"
-m ours; for f in "$d/{work}"/*; do [ -e "$f" ] && echo "$f"; done
-m root; if [ "$u" != 0 ]; then command -v su >/dev/null && echo su; getprop ro.debuggable; fi
-m end
-"""
 
 
 class HeadersPlace(enum.StrEnum):
@@ -168,7 +138,7 @@ def probe(device: Device, *, deadline: Deadline | None = None) -> Probe:
     try:
         return parse_probe(result.stdout, mark)
     except ValueError as error:
-        said = printable(result.stderr.decode("utf-8", "replace"))[:200]
+        said = one_line(result.stderr.decode("utf-8", "replace"))[:200]
         raise ProbeFailedError(
             f"{error} ({said})" if said else str(error),
             said=said,
@@ -184,11 +154,12 @@ def probe_script(mark: str) -> str:
         for directory in MODULE_DIRECTORIES
         for pattern in ("", "/*", "/*/kernel/kernel")
     )
-    return _SCRIPT.format(
-        mark=mark,
-        archives=" ".join(map(str, ARCHIVE_PATHS)),
-        modules=modules,
-        work=WORK_NAME,
+    return compose(
+        "probe",
+        MARK=mark,
+        ARCHIVES=" ".join(map(str, ARCHIVE_PATHS)),
+        MODULES=modules,
+        NAME=WORK_NAME,
     )
 
 
@@ -206,7 +177,7 @@ def parse_probe(output: bytes, mark: str) -> Probe:
     version, _, machine = rest.rpartition(" ")
     if not version:
         raise ValueError(f"uname on the device said {f'{release} {rest}'.strip() or 'nothing'!r}")
-    config, notes = _split_binary(sections.get("binary", b""))
+    config, notes = split_config(sections.get("binary", b""))
     boot_id = _text(sections, "boot_id")
     uid = _text(sections, "uid")
     identity = KernelIdentity(
@@ -239,29 +210,6 @@ def parse_probe(output: bytes, mark: str) -> Probe:
     )
 
 
-def parse_build_id(notes: bytes) -> str | None:
-    """The GNU build-id (lower-case hex) in a sequence of ELF notes, or None.
-
-    Both byte orders are understood; notes that are cut short end the search.
-    """
-    position = 0
-    while position + 12 <= len(notes):
-        head = notes[position : position + 12]
-        order = "little" if int.from_bytes(head[8:12], "little") < 0x10000 else "big"
-        name_bytes, data_bytes, kind = (
-            int.from_bytes(head[at : at + 4], "little" if order == "little" else "big")
-            for at in (0, 4, 8)
-        )
-        data_at = position + 12 + (name_bytes + 3 & ~3)
-        end = data_at + (data_bytes + 3 & ~3)
-        name = notes[position + 12 : position + 12 + name_bytes]
-        data = notes[data_at : data_at + data_bytes]
-        if kind == 3 and name == b"GNU\0" and 0 < len(data) == data_bytes <= 64:
-            return data.hex()
-        position = end
-    return None
-
-
 def _sections(output: bytes, mark: bytes) -> dict[str, bytes]:
     found = {}
     for part in output.split(b"\n" + mark + b" ")[1:]:
@@ -272,21 +220,6 @@ def _sections(output: bytes, mark: bytes) -> dict[str, bytes]:
 
 def _text(sections: dict[str, bytes], name: str) -> str:
     return sections.get(name, b"").decode("utf-8", "replace").strip()
-
-
-def _split_binary(data: bytes) -> tuple[bytes | None, bytes]:
-    """The configuration and the notes out of ``config.gz`` and notes, one after the other.
-
-    Either may be missing.  Half a configuration would be a wrong one: it is unknown instead.
-    """
-    if not data.startswith(_GZIP_MAGIC):
-        return None, data
-    decompressor = zlib.decompressobj(wbits=31)
-    try:
-        text = decompressor.decompress(data, _MAX_CONFIG_BYTES)
-    except zlib.error:
-        return None, b""
-    return (text, decompressor.unused_data) if decompressor.eof else (None, b"")
 
 
 def _files(listed: str) -> list[DeviceFile]:

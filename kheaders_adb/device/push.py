@@ -7,10 +7,11 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from kheaders_adb.device.device import Device, quote
-from kheaders_adb.device.shell import ShellStream
-from kheaders_adb.device.wire import printable
+from kheaders_adb.adb.shell import ShellStream
+from kheaders_adb.device.device import Device
+from kheaders_adb.device.script import compose
 from kheaders_adb.errors import NoHeadersError, StoreError, TransferError, UsageError
+from kheaders_adb.untrusted.text import one_line
 
 FOLDER = "kheaders"
 """Where trees go by default, in /data/local/tmp or /tmp; not the work folder, which is swept."""
@@ -19,32 +20,6 @@ _STEP = "putting the headers onto the device"
 _CHUNK_BYTES = 256 * 1024
 _NO_TAR, _FOREIGN, _CUT = 127, 17, 18
 
-# The tree appears under its name complete or not at all.  A complete one of the same content stays.
-_SCRIPT = """\
-umask 022
-d={target}
-[ "$d" ] || for b in /data/local/tmp /tmp; do d=$b/{folder}/{name}; [ -d "$b" ] && break; done
-command -v tar >/dev/null || {{ echo 'there is no tar' >&2; exit {no_tar}; }}
-if [ -e "$d" ] && ! [ -f "$d/{mark}" ] && [ "$(ls -A "$d")" ]; then
-echo "$d is there and is not a tree of ours" >&2; exit {foreign}; fi
-echo "$d"
-[ "$(cat "$d/{mark}" 2>/dev/null)" = {name} ] && {{ echo present; exit 0; }}
-p=${{d%/*}}; mkdir -p "${{p:-/}}" || exit 1
-for t in "$d".*.tmp; do
-p=${{t%.tmp}}; [ -d "$t" ] && ! [ -d "/proc/${{p##*.}}" ] && rm -rf "$t"
-done
-t=$d.$$.tmp
-trap 'rm -rf "$t"' EXIT
-trap 'exit 1' HUP INT TERM
-mkdir "$t" || exit 1
-echo absent
-tar -x -f - -C "$t" || exit 1
-# It is the last member: without it the stream was cut, between two others maybe.
-[ "$(cat "$t/{mark}" 2>/dev/null)" = {name} ] || {{ echo 'the stream was cut' >&2; exit {cut}; }}
-rm -rf "$d"
-mv "$t" "$d" || exit 1
-echo done
-"""
 MARK = ".kheaders-adb"
 
 
@@ -71,21 +46,33 @@ def push_tree(
     """
     if target is not None and not target.is_absolute():
         raise UsageError(f"{target} is not an absolute path", step=_STEP, device=device.serial)
-    script = _SCRIPT.format(
-        target=quote(target) if target is not None else "",
-        folder=FOLDER,
-        name=quote(name),
-        mark=MARK,
-        no_tar=_NO_TAR,
-        foreign=_FOREIGN,
-        cut=_CUT,
-    )
+    script = push_script(name, target)
     stream = device.stream(script, step=_STEP)
     try:
         where, sent = _talk(device, stream, tree, name)
     finally:
         stream.close()
     return target or PurePosixPath(where), sent
+
+
+def push_script(name: str, target: PurePosixPath | None = None) -> str:
+    """The script that unpacks a tree from its stdin.
+
+    It says on stdout where that is, then ``present``, or ``absent`` and at last ``done``.
+
+    Args:
+        name, target: as for `push_tree`.
+    """
+    return compose(
+        "push",
+        TARGET=target or "",
+        FOLDER=FOLDER,
+        NAME=name,
+        MARK=MARK,
+        NO_TAR=_NO_TAR,
+        FOREIGN=_FOREIGN,
+        CUT=_CUT,
+    )
 
 
 def _talk(device: Device, stream: ShellStream, tree: Path, name: str) -> tuple[str, bool]:
@@ -111,7 +98,7 @@ def _talk(device: Device, stream: ShellStream, tree: Path, name: str) -> tuple[s
             pass
     if stream.exit_code == 0 and state in ("present", "done"):
         return where, state == "done"
-    seen = printable(stream.stderr.decode("utf-8", "replace").strip()) or "unpacking failed"
+    seen = one_line(stream.stderr.decode("utf-8", "replace").strip()) or "unpacking failed"
     if stream.exit_code == _NO_TAR:
         raise NoHeadersError(
             seen, step=_STEP, device=device.serial, hint="push to a device with toybox or busybox"

@@ -10,7 +10,7 @@ from typing import Any
 
 from kheaders_adb.ebpf.compile import CompileOptions
 from kheaders_adb.ebpf.flags import parse_flags
-from kheaders_adb.ebpf.tree import HeaderTree
+from kheaders_adb.ebpf.headers import HeaderTree
 from kheaders_adb.errors import UsageError
 
 _MAX_BYTES = 256 << 20

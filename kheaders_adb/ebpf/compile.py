@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kheaders_adb.ebpf.flags import DEFAULT_CPU, DEFAULT_OPTIMIZE, bpf_flags, front_flags
-from kheaders_adb.ebpf.tree import Arch, HeaderTree
+from kheaders_adb.ebpf.headers import Arch, HeaderTree
 from kheaders_adb.errors import CompileError, UsageError
 
 _GRACE_S = 2.0
@@ -223,7 +223,7 @@ def _stages(
 
 
 def _refuse_pointers(code: bytes, step: str) -> None:
-    from kheaders_adb.ebpf.narrow import pointer_accesses
+    from kheaders_adb.ebpf.pointers import pointer_accesses
 
     found = pointer_accesses(code.decode("utf-8", "replace"))
     if found:

@@ -14,7 +14,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from kheaders_adb.ebpf.tree import Arch, HeaderTree
+from kheaders_adb.ebpf.headers import Arch, HeaderTree
 from kheaders_adb.errors import CompileError
 
 SHIMS = Path(__file__).parent / "shims"

@@ -40,24 +40,24 @@ def free_bytes(path: Path) -> int | None:
     return None
 
 
-def store_error(exc: OSError, *, step: str, path: Path | str) -> StoreError:
+def store_error(error: OSError, *, step: str, path: Path | str) -> StoreError:
     """An operating system error as the store's own.
 
     Args:
-        exc: what the system said; its own file name, if it has one, is only a detail.
+        error: what the system said; its own file name, if it has one, is only a detail.
         step: what was being done, as in "writing the header tree".
         path: the file or folder concerned.
 
     Returns:
-        The error to raise ``from exc``.
+        The error to raise ``from error``.
     """
-    said = os.strerror(exc.errno) if exc.errno is not None else str(exc)
+    said = os.strerror(error.errno) if error.errno is not None else str(error)
     seen = f"{os.fspath(path)}: {said}"
-    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = free_bytes(Path(path))
         if free is not None:
             seen += f" ({free / 1e6:.1f} MB free; one kernel's headers need about 50 MB)"
-    return StoreError(seen, step=step, hint=_HINTS.get(exc.errno or 0))
+    return StoreError(seen, step=step, hint=_HINTS.get(error.errno or 0))
 
 
 @contextmanager
@@ -65,5 +65,5 @@ def wrapped(step: str, path: Path | str) -> Iterator[None]:
     """Within it, every OSError becomes a :class:`StoreError` that names ``step`` and ``path``."""
     try:
         yield
-    except OSError as exc:
-        raise store_error(exc, step=step, path=path) from exc
+    except OSError as error:
+        raise store_error(error, step=step, path=path) from error

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kheaders_adb.errors import StoreError
-from kheaders_adb.store import layout
+from kheaders_adb.store import paths
 from kheaders_adb.store.faults import READ_ONLY_ERRNOS, store_error
 
 _POLL_S = 0.01
@@ -49,12 +49,12 @@ def is_locked(path: Path) -> bool:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
-    except OSError as exc:
-        raise store_error(exc, step="looking at a lock", path=path) from exc
+    except OSError as error:
+        raise store_error(error, step="looking at a lock", path=path) from error
     try:
         return not try_lock(fd, exclusive=True)
-    except OSError as exc:
-        raise store_error(exc, step="looking at a lock", path=path) from exc
+    except OSError as error:
+        raise store_error(error, step="looking at a lock", path=path) from error
     finally:
         os.close(fd)
 
@@ -89,8 +89,8 @@ def locked(path: Path, *, exclusive: bool, timeout_s: float, purpose: str) -> It
                         "then run the same command again",
                     )
                 time.sleep(_POLL_S)
-        except OSError as exc:
-            raise store_error(exc, step="locking the store", path=path) from exc
+        except OSError as error:
+            raise store_error(error, step="locking the store", path=path) from error
         yield
     finally:
         os.close(fd)
@@ -104,7 +104,7 @@ def guarded(root: Path, *, exclusive: bool) -> Iterator[None]:
         StoreError: not to be had within a minute.
     """
     with locked(
-        root / layout.LOCKS / "store",
+        root / paths.LOCKS / "store",
         exclusive=exclusive,
         timeout_s=_STORE_TIMEOUT_S,
         purpose="changing the store",
@@ -120,9 +120,9 @@ def _open_lock_file(path: Path, *, exclusive: bool) -> int | None:
     """
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as exc:
-        if exclusive or exc.errno not in READ_ONLY_ERRNOS:
-            raise store_error(exc, step="locking the store", path=path) from exc
+    except OSError as error:
+        if exclusive or error.errno not in READ_ONLY_ERRNOS:
+            raise store_error(error, step="locking the store", path=path) from error
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

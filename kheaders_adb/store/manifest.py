@@ -27,9 +27,9 @@ from hashlib import sha256
 
 from kheaders_adb.errors import StoreError
 from kheaders_adb.model import Archive, ArchiveFacts
-from kheaders_adb.store.fields import Fields
-from kheaders_adb.store.layout import SHA256
+from kheaders_adb.store.paths import SHA256
 from kheaders_adb.store.records import archive_from_json, archive_to_json
+from kheaders_adb.store.strict_json import Fields
 
 _STEP = "reading a manifest"
 _CODEC = ("utf-8", "surrogateescape")
@@ -208,8 +208,8 @@ def file_digests(text: bytes) -> Iterator[tuple[bytes, int, bytes]]:
             try:
                 _, digest, size_bytes, path = line.split(b"\t")
                 yield digest, int(size_bytes), path
-            except ValueError as exc:
-                raise StoreError("an entry has the wrong fields", step=_STEP) from exc
+            except ValueError as error:
+                raise StoreError("an entry has the wrong fields", step=_STEP) from error
 
 
 def count_folders(text: bytes) -> int:
@@ -221,8 +221,8 @@ def _entry(line: bytes) -> Entry:
     fields = line.decode(*_CODEC).split("\t")
     try:
         kind = EntryKind(fields[0])
-    except ValueError as exc:
-        raise StoreError(f"unknown entry {fields[0][:20]!r}", step=_STEP) from exc
+    except ValueError as error:
+        raise StoreError(f"unknown entry {fields[0][:20]!r}", step=_STEP) from error
     if not is_safe_path(fields[-1]):
         raise StoreError(f"unsafe path {fields[-1][:80]!r}", step=_STEP)
     match fields:

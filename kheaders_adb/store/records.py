@@ -22,8 +22,8 @@ from kheaders_adb.model import (
     SymbolDifference,
     Verdict,
 )
-from kheaders_adb.store.fields import Fields
-from kheaders_adb.store.layout import SHA256, TREE
+from kheaders_adb.store.paths import SHA256, TREE
+from kheaders_adb.store.strict_json import Fields
 
 _STEP = "reading a record of the store"
 _HISTORY = 32

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from kheaders_adb.store import layout
+from kheaders_adb.store import paths
 from kheaders_adb.store.faults import READ_ONLY_ERRNOS, wrapped
 from kheaders_adb.store.locks import guarded, try_lock
 
@@ -36,7 +36,7 @@ def make_folder(root: Path) -> tuple[Path, int]:
     Raises:
         StoreError: the disk failed.
     """
-    folder = root / layout.TMP / new_name()
+    folder = root / paths.TMP / new_name()
     fd = -1
     try:
         with wrapped("making room for a new tree", folder), guarded(root, exclusive=False):
@@ -68,7 +68,7 @@ def draft(root: Path, content: bytes) -> Iterator[Path]:
     Raises:
         OSError: the disk failed.
     """
-    path = root / layout.TMP / new_name()
+    path = root / paths.TMP / new_name()
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -91,7 +91,7 @@ def sweep(root: Path) -> int:
     Raises:
         StoreError: the folder cannot be read, or something in it cannot be removed.
     """
-    tmp = root / layout.TMP
+    tmp = root / paths.TMP
     with wrapped("sweeping the store", tmp):
         if not any(tmp.iterdir()):
             return 0
@@ -116,10 +116,10 @@ def _take_over(path: Path) -> tuple[bool, int | None]:
     is_folder = path.is_dir() and not path.is_symlink()
     try:
         fd = os.open(path / _LOCK if is_folder else path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError as exc:
+    except OSError as error:
         # Entries are made under the lock that is held here, so one without a lock file lost its owner
         # while it was made or unmade.  An entry of another user is that user's to sweep.
-        return exc.errno not in READ_ONLY_ERRNOS, None
+        return error.errno not in READ_ONLY_ERRNOS, None
     if try_lock(fd, exclusive=True):
         return True, fd
     os.close(fd)

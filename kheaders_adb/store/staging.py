@@ -17,11 +17,11 @@ from types import TracebackType
 from typing import Self
 
 from kheaders_adb.model import Archive, ArchiveFacts, Member, MemberKind
-from kheaders_adb.store import durable, layout, manifest, scratch
+from kheaders_adb.store import durable, manifest, paths, scratch
 from kheaders_adb.store.faults import wrapped
 from kheaders_adb.store.locks import guarded
 from kheaders_adb.store.manifest import TreeInfo
-from kheaders_adb.store.tree import TreeWriter
+from kheaders_adb.store.writer import TreeWriter
 
 #: Members are handed to the thread in batches: a hand-over costs more than a small file.
 _BATCH_BYTES = 256 * 1024
@@ -176,9 +176,9 @@ class Staging:
 
     def _move_into_place(self, archive: Archive, tree: str) -> None:
         """The renames, all or none.  The tree comes last: that it is there means that all of it is there."""
-        archive_path = self._root / layout.ARCHIVES / f"{archive.sha256}.tar.xz"
-        manifest_path = self._root / layout.MANIFESTS / f"{tree}.manifest"
-        tree_path = self._root / layout.TREES / tree
+        archive_path = self._root / paths.ARCHIVES / f"{archive.sha256}.tar.xz"
+        manifest_path = self._root / paths.MANIFESTS / f"{tree}.manifest"
+        tree_path = self._root / paths.TREES / tree
         moves = []
         if not _has_size(archive_path, archive.size_bytes):
             moves.append((self._folder / "archive", archive_path))
@@ -238,9 +238,9 @@ class Staging:
                         self._writer.replace(member.path, content)
                     else:
                         self._writer.add(member, content)
-            except BaseException as exc:  # raised again in the caller's thread
+            except BaseException as error:  # raised again in the caller's thread
                 with self._changed:
-                    self._failure = exc
+                    self._failure = error
                     self._changed.notify_all()
                 return
             with self._changed:

@@ -15,19 +15,18 @@ from typing import TYPE_CHECKING
 
 from kheaders_adb.errors import StoreError
 from kheaders_adb.model import Evidence, KernelIdentity
-from kheaders_adb.store import layout, naming
+from kheaders_adb.store import choose, paths
 from kheaders_adb.store.faults import READ_ONLY_ERRNOS, store_error, wrapped
 from kheaders_adb.store.locks import guarded, locked
+from kheaders_adb.store.lookup import Shelf
 from kheaders_adb.store.records import (
     DeviceRecord,
     KernelRecord,
     device_to_json,
     kernel_to_json,
 )
-from kheaders_adb.store.shelf import Shelf
 
 if TYPE_CHECKING:
-    from kheaders_adb.store.gc import Collected
     from kheaders_adb.store.manifest import TreeInfo, TreeSize
     from kheaders_adb.store.staging import Staging
 
@@ -60,7 +59,7 @@ class Store(Shelf):
                 disk failed.
         """
         root = Path(os.path.abspath(root))  # noqa: PTH100  (symlinks on the way stay as the user gave them)
-        return cls(root, clock=clock, exists=layout.open_root(root, create=create))
+        return cls(root, clock=clock, exists=paths.open_root(root, create=create))
 
     def now(self) -> float:
         """The time by the store's clock, in seconds since the epoch."""
@@ -74,7 +73,7 @@ class Store(Shelf):
             StoreError: the disk failed.
         """
         if self._case_sensitive is None:
-            self._case_sensitive = layout.is_case_sensitive(self.root)
+            self._case_sensitive = paths.is_case_sensitive(self.root)
         return self._case_sensitive
 
     def find(self, identity: KernelIdentity, serial: str | None) -> KernelRecord | None:
@@ -178,7 +177,7 @@ class Store(Shelf):
         if not self._exists:
             return ()
         found = []
-        folder = self.root / layout.ARCHIVES
+        folder = self.root / paths.ARCHIVES
         with (
             wrapped("looking for the archive", folder),
             guarded(self.root, exclusive=False),
@@ -187,7 +186,7 @@ class Store(Shelf):
             for entry in entries:
                 sha256 = entry.name.removesuffix(".tar.xz")
                 if (
-                    layout.SHA256.fullmatch(sha256) is not None
+                    paths.SHA256.fullmatch(sha256) is not None
                     and entry.stat().st_size == size_bytes
                     and self.manifest_path(sha256).exists()
                     and self._use(self.tree_path(sha256))
@@ -195,22 +194,14 @@ class Store(Shelf):
                     found.append(sha256)
         return tuple(sorted(found))
 
-    def archive_record(self, sha256: str) -> TreeInfo | None:
-        """What an archive says of its kernel, without reading the archive.
+    def tree_info(self, tree: str) -> TreeInfo | None:
+        """What a tree's archive says of its kernel, and in what the tree differs from that archive.
 
         Args:
-            sha256: the archive's.
+            tree: its name: an archive's sha256, or ``KernelRecord.tree``.
 
         Returns:
-            That, or None if its tree is not there or its manifest is damaged.
-
-        Raises:
-            StoreError: the disk failed.
-        """
-        return self.tree_info(sha256)
-
-    def tree_info(self, tree: str) -> TreeInfo | None:
-        """As :meth:`archive_record`, for any tree: what it holds and in what it differs from its archive.
+            That, or None if the tree is not there or its manifest is damaged.
 
         Raises:
             StoreError: the disk failed.
@@ -224,8 +215,8 @@ class Store(Shelf):
             return manifest.decode_info(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except OSError as exc:
-            raise store_error(exc, step="reading a manifest", path=path) from exc
+        except OSError as error:
+            raise store_error(error, step="reading a manifest", path=path) from error
         except StoreError:
             return None  # damaged: the tree counts as absent, and `verify` says so
 
@@ -244,8 +235,8 @@ class Store(Shelf):
                 return manifest.decode_size(file.read())
         except FileNotFoundError:
             return None
-        except OSError as exc:
-            raise store_error(exc, step="reading a manifest", path=path) from exc
+        except OSError as error:
+            raise store_error(error, step="reading a manifest", path=path) from error
         except StoreError:
             return None  # damaged, as in tree_info
 
@@ -265,7 +256,7 @@ class Store(Shelf):
             StoreError: on entering the block: not to be had in time, or no locks on this file system.
         """
         return locked(
-            self.root / layout.LOCKS / f"archive-{size_bytes:d}",
+            self.root / paths.LOCKS / f"archive-{size_bytes:d}",
             exclusive=True,
             timeout_s=timeout_s,
             purpose=f"staging an archive of {size_bytes} bytes",
@@ -329,23 +320,7 @@ class Store(Shelf):
             UsageError: none or several are meant; the message lists them.
             StoreError: the disk failed, or the record of the one that is meant is broken.
         """
-        return naming.resolve(self, text)
-
-    def remove(self, key: str) -> Collected:
-        """Forget a kernel, with its pin; remove its tree and archive unless another kernel needs them.
-
-        Args:
-            key: its whole key.
-
-        Returns:
-            What was removed.
-
-        Raises:
-            StoreError: there is no such kernel, a running command uses it, or the disk failed.
-        """
-        from kheaders_adb.store import gc
-
-        return gc.remove(self, key)
+        return choose.resolve(self, text)
 
     def pin(self, key: str) -> None:
         """Keep a kernel from being removed by gc.
@@ -393,9 +368,9 @@ class Store(Shelf):
             os.utime(path, (now, now))
         except FileNotFoundError:
             return False
-        except OSError as exc:
-            if exc.errno not in READ_ONLY_ERRNOS:
-                raise store_error(exc, step="using the store", path=path) from exc
+        except OSError as error:
+            if error.errno not in READ_ONLY_ERRNOS:
+                raise store_error(error, step="using the store", path=path) from error
             # Somebody else's store: it can be used, only not marked as used.
             return path.exists()
         return True
@@ -412,7 +387,7 @@ class Store(Shelf):
         try:
             with scratch.draft(self.root, device_to_json(device)) as draft:
                 draft.rename(path)
-        except OSError as exc:
-            if exc.errno not in READ_ONLY_ERRNOS:
-                raise store_error(exc, step="noting what the device runs", path=path) from exc
+        except OSError as error:
+            if error.errno not in READ_ONLY_ERRNOS:
+                raise store_error(error, step="noting what the device runs", path=path) from error
             # Somebody else's store: then @SERIAL goes on naming the kernel that was staged.

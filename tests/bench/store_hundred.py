@@ -25,12 +25,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fixtures.archives.rewrite import rewritten
-from kheaders_adb.archive.facts import FactCollector
 from kheaders_adb.archive.reader import read_archive
+from kheaders_adb.kernel.facts import FactCollector
 from kheaders_adb.model import HeaderSource, KernelIdentity, Level, SourceKind, Verdict
 from kheaders_adb.store import KernelRecord, Store
-from kheaders_adb.store.gc import Policy, collect
-from kheaders_adb.store.verify import verify
+from kheaders_adb.store.upkeep.gc import Policy, collect
+from kheaders_adb.store.upkeep.verify import verify
 
 _XZ_MAGIC = bytes.fromhex("fd377a585a00")
 

@@ -11,18 +11,18 @@ from collections.abc import Callable
 from fixtures.archives import writer
 from fixtures.archives.module import ModuleSpec, build_module
 from kheaders_adb.archive.carve import carve
-from kheaders_adb.archive.facts import FactCollector, require_kheaders
-from kheaders_adb.archive.kconfig import (
+from kheaders_adb.archive.reader import read_archive
+from kheaders_adb.archive.tar import read_tar
+from kheaders_adb.errors import ArchiveError
+from kheaders_adb.kernel.config import (
     as_compiled,
     load_config,
     parse_autoconf,
     parse_config,
     render_autoconf,
 )
-from kheaders_adb.archive.match import match
-from kheaders_adb.archive.reader import read_archive
-from kheaders_adb.archive.tar import read_tar
-from kheaders_adb.errors import ArchiveError
+from kheaders_adb.kernel.facts import FactCollector, require_kheaders
+from kheaders_adb.kernel.match import match
 from kheaders_adb.model import ArchiveFacts, KernelIdentity
 from tests.unit.archive.helpers import check_guarantees
 

@@ -19,8 +19,8 @@ from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.ebpf.compdb import entry, update
 from kheaders_adb.ebpf.compile import CompileOptions, compile_programs
 from kheaders_adb.ebpf.flags import bpf_flags, format_shell, front_flags
+from kheaders_adb.ebpf.headers import HeaderTree, read_tree
 from kheaders_adb.ebpf.libbpf import find_libbpf
-from kheaders_adb.ebpf.tree import HeaderTree, read_tree
 from kheaders_adb.model import MemberKind
 from tests.lab.conftest import missing
 from tests.unit.ebpf.conftest import CLANGS, absent

@@ -3,56 +3,53 @@
 from __future__ import annotations
 
 import ast
+import collections
 import functools
+import graphlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 import kheaders_adb
 
 PACKAGE = Path(kheaders_adb.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# Lower numbers are further down.  A piece may import what is further down, and itself; pieces of one
-# set in `EQUALS` may import each other.
-RANK = {
-    "errors": 0,
-    "model": 0,
-    "device": 1,
-    "archive": 1,
-    "store": 1,
-    "ebpf": 1,
-    "pipeline": 2,
-    "fetch": 2,
-    "source": 2,
-    "stage": 2,
-    "importing": 2,
-    "environment": 2,
-    "patience": 2,
-    "fleet": 3,
-    "api": 4,
-    "cli": 4,
-    "pytest_plugin": 5,
-    "__init__": 5,
-    "__main__": 5,
-}
-EQUALS = ({"errors", "model"}, {"pipeline", "fetch", "source", "stage", "importing"})
+# The direction: a piece imports what is further down, and itself.  Pieces of one rank do not know each
+# other.  A rank may name rooms that are not built yet.
+RANKS = (
+    ("_version", "model"),
+    ("errors",),
+    ("untrusted", "report"),
+    ("adb", "kernel", "archive", "store"),
+    ("device", "ebpf", "mirror"),
+    ("pipeline",),
+    ("settings", "fleet", "importing"),
+    ("cli", "api"),
+    ("pytest_plugin", "__init__", "__main__"),
+)
+RANK = {piece: rank for rank, pieces in enumerate(RANKS) for piece in pieces}
+# A room within a room, which the rest of it does not import.
+INNERMOST = ("kheaders_adb.store.upkeep",)
 # These are where a program meets its surroundings.
-OUTERMOST = {"cli", "environment", "pytest_plugin", "__main__"}
+OUTERMOST = {"cli", "settings", "pytest_plugin", "__main__"}
 SURROUNDINGS = {
     *("print", "input", "exit", "sys.exit", "os._exit"),
     *("sys.stdout", "sys.stderr", "sys.stdin", "sys.argv"),
     *("os.environ", "os.getenv", "os.getcwd", "os.chdir", "Path.cwd", "Path.home"),
 }
 # A server that is started gets the user's environment, as with adb itself; nothing is decided by it.
-EXCUSED = {("device/adb.py", "os.environ")}
+EXCUSED = {("adb/server.py", "os.environ")}
 
 _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """One import of this package, anywhere in a file: "kheaders_adb.device.wire" by line 12."""
+    """One import of this package, anywhere in a file: "kheaders_adb.adb.wire" by line 12."""
 
     module: str
     line: int
@@ -88,15 +85,29 @@ def imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
 
 def own_imports(tree: ast.AST) -> Iterator[Import]:
     for name, line in imports(tree):
-        # The version belongs to the package as a whole and depends on nothing.
-        if name.split(".")[0] == "kheaders_adb" and name != "kheaders_adb.__version__":
+        if name.split(".")[0] == "kheaders_adb":
             yield Import(name, line)
 
 
+def module_of(path: Path) -> str:
+    parts = ("kheaders_adb", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def graph() -> dict[str, set[str]]:
+    """For each module those that it imports, late imports and those for types among them."""
+    modules = {module_of(path) for path in MODULES}
+    return {
+        module_of(path): {
+            found.module if found.module in modules else found.module.rpartition(".")[0]
+            for found in own_imports(parse(path))
+        }
+        for path in MODULES
+    }
+
+
 def allowed(importer: str, imported: str) -> bool:
-    if importer == imported or any({importer, imported} <= equals for equals in EQUALS):
-        return True
-    return RANK[imported] < RANK[importer]
+    return importer == imported or RANK[imported] < RANK[importer]
 
 
 def test_every_piece_has_its_place() -> None:
@@ -113,6 +124,32 @@ def test_nothing_imports_upward() -> None:
     assert not wrong
 
 
+def test_no_module_imports_in_a_circle() -> None:
+    # Raises CycleError, which names the modules of a circle.
+    order = tuple(graphlib.TopologicalSorter(graph()).static_order())
+    assert len(order) == len(MODULES)
+
+
+def test_a_circle_is_seen() -> None:
+    closed = graph()
+    assert "kheaders_adb.store.paths" in closed["kheaders_adb.store.lookup"]
+    closed["kheaders_adb.store.paths"].add("kheaders_adb.store.lookup")
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter(closed).prepare()
+
+
+@pytest.mark.parametrize("room", INNERMOST)
+def test_nothing_else_in_a_package_imports_its_innermost_room(room: str) -> None:
+    around = room.rpartition(".")[0]
+    wrong = {
+        module
+        for module, imported in graph().items()
+        if module.startswith(around) and not module.startswith(room)
+        if any(name.startswith(room) for name in imported)
+    }
+    assert not wrong
+
+
 def test_the_rules_forbid_what_they_are_for() -> None:
     """Siblings and upward imports, also inside functions and under TYPE_CHECKING, are seen."""
     source = (
@@ -120,15 +157,40 @@ def test_the_rules_forbid_what_they_are_for() -> None:
         "if TYPE_CHECKING:\n"
         "    from kheaders_adb.store import Store\n"
         "def late():\n"
-        "    import kheaders_adb.pipeline\n"
-        "    from kheaders_adb import api\n"
+        "    import kheaders_adb.pipeline.ensure\n"
+        "    from kheaders_adb import api, __version__\n"
     )
     found = {item.piece for item in own_imports(ast.parse(source))}
-    assert found == {"store", "pipeline", "api"}
-    assert not any(allowed("device", piece) for piece in found)
+    assert found == {"store", "pipeline", "api", "__version__"}
+    assert not any(allowed("adb", piece) for piece in found & RANK.keys())
     assert allowed("cli", "api") is False
     assert allowed("store", "model")
-    assert allowed("pipeline", "fetch")
+
+
+def test_modules_have_names_and_sizes_that_help_to_find_things() -> None:
+    """A file's name says which it is, wherever it lies; `cli` has one a command, named after that."""
+    names = collections.Counter(
+        path.stem for path in MODULES if path.stem != "__init__" and piece_of(path) != "cli"
+    )
+    assert not [name for name, count in names.items() if count > 1]
+    lengths = {name_of(path): len(path.read_text().splitlines()) for path in MODULES}
+    assert not {name: length for name, length in lengths.items() if length > 400}
+
+
+def test_the_drawing_names_what_is_there() -> None:
+    """ARCHITECTURE.md's drawing of the house: exactly the packages, and the modules beside them."""
+    text = (PACKAGE.parent / "ARCHITECTURE.md").read_text()
+    drawing = re.search(r"^kheaders_adb/\n(.*?)^```", text, re.M | re.S)
+    assert drawing is not None
+    drawn = set(re.findall(r"^  ([a-z_]+(?:/[a-z_]+)*)/ ", drawing[1], re.M))
+    packages = {
+        path.parent.relative_to(PACKAGE).as_posix()
+        for path in MODULES
+        if path.name == "__init__.py" and path.parent != PACKAGE
+    }
+    assert drawn == packages
+    beside = {path.name for path in PACKAGE.glob("*.py")}
+    assert set(re.findall(r"\b(\w+\.py)\b", drawing[1])) == beside
 
 
 def test_only_one_module_knows_adbutils() -> None:
@@ -138,7 +200,7 @@ def test_only_one_module_knows_adbutils() -> None:
         for name, _ in imports(parse(path))
         if name.split(".")[0] == "adbutils"
     }
-    assert users == {"device/adb.py"}
+    assert users == {"adb/server.py"}
 
 
 def test_what_is_slow_to_import_is_imported_late() -> None:

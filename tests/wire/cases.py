@@ -19,10 +19,10 @@ from .server import Server
 LISTING = "^host:devices-l$"
 FEATURES = ":features$"
 SWITCH = "^host:transport-id:"
-PROBE = r"^shell,v2,raw:.*\|\| uname -rvm"
-SCRIPT = r"^shell,v2,raw:.*@\$R reading"  # keeps the module while the archive is read
+PROBE = r"^shell,v2,raw:# kheaders-adb probe\n"
+SCRIPT = r"^shell,v2,raw:# kheaders-adb read\n"  # keeps the module while the archive is read
 READ = r"^sync:"  # the archive itself
-SWEEP = r"^shell,v2,raw:.*sweep; unload; rmdir"
+SWEEP = r"^shell,v2,raw:# kheaders-adb sweep\n"
 SERVICES = {
     "listing": LISTING,
     "features": FEATURES,

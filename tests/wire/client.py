@@ -11,13 +11,14 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from kheaders_adb.device.adb import AdbServer
-from kheaders_adb.device.address import ServerAddress
-from kheaders_adb.device.deadline import Deadline
+from kheaders_adb.adb.address import ServerAddress
+from kheaders_adb.adb.deadline import Deadline
+from kheaders_adb.adb.select import Selection
+from kheaders_adb.adb.server import AdbServer
 from kheaders_adb.device.device import Device
-from kheaders_adb.device.select import Selection
 from kheaders_adb.model import Staged
-from kheaders_adb.pipeline import Options, ensure
+from kheaders_adb.pipeline.ensure import ensure
+from kheaders_adb.pipeline.options import Options
 from kheaders_adb.store import Store
 
 

@@ -7,12 +7,12 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from kheaders_adb.device.adb import AdbServer
-from kheaders_adb.device.address import ServerAddress
-from kheaders_adb.device.deadline import Deadline
+from kheaders_adb.adb.address import ServerAddress
+from kheaders_adb.adb.deadline import Deadline
+from kheaders_adb.adb.select import Selection
+from kheaders_adb.adb.server import AdbServer
 from kheaders_adb.device.device import Device as OurDevice
 from kheaders_adb.device.push import MARK, push_tree
-from kheaders_adb.device.select import Selection
 from kheaders_adb.errors import (
     KheadersError,
     NoHeadersError,
@@ -27,7 +27,7 @@ from .server import Server
 
 NAME = "6.1.0-mini-0123456789abcdef"
 DEFAULT = f"/data/local/tmp/kheaders/{NAME}"
-SERVICE = "shell,v2,raw:umask"
+SERVICE = "shell,v2,raw:# kheaders-adb push\n"
 
 
 @pytest.fixture

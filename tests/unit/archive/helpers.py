@@ -8,10 +8,10 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from kheaders_adb.archive.limits import DEFAULT_LIMITS, Limits
 from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.errors import ArchiveError
 from kheaders_adb.model import Member, MemberKind
+from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "archives"
 SMALL = FIXTURES / "small.tar.xz"

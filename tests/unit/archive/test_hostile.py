@@ -12,8 +12,8 @@ import pytest
 from fixtures.archives import writer
 from fixtures.archives.hostile import Hostile, hostile_archives
 from kheaders_adb.archive.reader import read_archive
-from kheaders_adb.archive.rules import Rule
 from kheaders_adb.errors import ArchiveError, CorruptArchiveError, UnsafeArchiveError
+from kheaders_adb.untrusted.rules import Rule
 from tests.unit.archive.helpers import rule_of
 
 RULES = {rule.value: rule for rule in Rule}

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
-from kheaders_adb.device.adb import AdbServer
-from kheaders_adb.device.address import ServerAddress
-from kheaders_adb.device.deadline import Deadline
+from kheaders_adb.adb.address import ServerAddress
+from kheaders_adb.adb.deadline import Deadline
+from kheaders_adb.adb.select import DeviceEntry
+from kheaders_adb.adb.server import AdbServer
+from kheaders_adb.adb.wire import Wire
 from kheaders_adb.device.device import Device
-from kheaders_adb.device.select import DeviceEntry
-from kheaders_adb.device.wire import Wire
 
 SERIAL, STEP = "X1", "talking"
 

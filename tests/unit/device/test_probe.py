@@ -17,12 +17,12 @@ from kheaders_adb.device.probe import (
     DeviceFile,
     HeadersPlace,
     Probe,
-    parse_build_id,
     parse_probe,
     probe,
     probe_script,
 )
 from kheaders_adb.errors import TransferError
+from kheaders_adb.kernel.notes import parse_build_id
 from kheaders_adb.model import KernelIdentity
 from tests.unit.device.helpers import generated
 from tests.unit.device.peer import device_that, packet
@@ -254,7 +254,7 @@ def test_the_mark_is_another_each_time_and_errors_name_the_device() -> None:
     marks = set()
 
     def run(sock: socket.socket, command: str) -> None:
-        marks.add(command.split('echo "')[1].split()[0])
+        marks.add(command.split("MARK=")[1].split()[0])
         sock.sendall(packet(1, b"toybox: unknown\n") + packet(3, b"\0"))
 
     with device_that(run) as device:

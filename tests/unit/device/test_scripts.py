@@ -13,30 +13,55 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kheaders_adb.device.device import quote
-from kheaders_adb.device.module import _head, read_script, sweep_script
+from kheaders_adb.device.device import SuDialect
+from kheaders_adb.device.lease import MAX_KNOWN, read_script, sweep_script
 from kheaders_adb.device.probe import probe_script
+from kheaders_adb.device.push import push_script
+from kheaders_adb.device.script import FOLDER, compose, name_line, quote
 from tests.unit.device.helpers import generated
 
+RUN = "0123456789abcdef"
 WORK = PurePosixPath("/data/local/tmp/kheaders-adb")
+# As long as they come: depmod's layout below a vendor's folder, with a release as Android's builds have.
+MODULE = PurePosixPath(
+    "/vendor_dlkm/lib/modules/6.1.75-android14-11-g0123456789ab-ab12345678/kernel/kernel/kheaders.ko"
+)
 SHELLS = {
     "sh": ["sh"],
     "dash": ["dash"],
     "bash": ["bash", "--posix"],
     "busybox": ["busybox", "ash"],
     "mksh": ["mksh"],
+    "toybox": ["toybox", "sh"],
 }
 SCRIPTS = {
     "probe": probe_script("@0123456789abcdef"),
-    "read": read_script(run="0123", work=WORK),
-    "load": read_script(
-        run="0123",
-        work=WORK,
-        module=PurePosixPath("/vendor/lib/modules/it's here/kheaders.ko"),
-        known=[(1, "ab" * 32), (2, "cd" * 32)],
+    "read": read_script(run=RUN, work=WORK, beside=True),
+    "read, loading": read_script(
+        run=RUN, work=WORK, module=MODULE, known=[(4_018_144, f"{n:064x}") for n in range(50)]
     ),
-    "sweep": sweep_script(run="0123", work=WORK, wait_for="4567"),
+    "sweep": sweep_script(run=RUN, work=WORK, wait_for=RUN),
+    "push": push_script("6.1.75-android14-11-g0123456789ab-0123456789abcdef", WORK / "it's here"),
 }
+FILES = sorted(path.stem for path in FOLDER.glob("*.sh"))
+MAX_REQUEST_BYTES = 4000
+"""adbd before Android 7 takes 4,096 bytes in one OPEN, the final NUL among them (MAX_PAYLOAD_V1 in adb.h)."""
+
+
+def test_every_script_is_among_those_that_are_tested() -> None:
+    assert {*FILES} == {"common"} | {name.partition(",")[0] for name in SCRIPTS}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_script_begins_with_its_name(name: str) -> None:
+    assert (FOLDER / f"{name}.sh").read_text().startswith(name_line(name))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_name_is_sent_and_the_comments_are_not(name: str) -> None:
+    first, *rest = SCRIPTS[name].splitlines()
+    assert f"{first}\n" == name_line(name.partition(",")[0])
+    assert not [line for line in rest if line.startswith(("#", " ", "\t")) or not line]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -51,25 +76,35 @@ def test_shells_can_read_them(shell: str) -> None:
         assert (done.returncode, done.stderr) == (0, ""), name
 
 
-def test_shellcheck_finds_no_bashism() -> None:
+@pytest.mark.parametrize("name", [name for name in FILES if name != "common"])
+def test_shellcheck_finds_nothing(name: str) -> None:
+    """As written, with what stands before it: nothing is left out but by a line that says why."""
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed")
-    for name, script in SCRIPTS.items():
-        done = subprocess.run(
-            ["shellcheck", "--shell=sh", "--format=gcc", "--severity=warning", "-"],
-            input=script,
-            text=True,
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
-        assert "SC3" not in done.stdout, name  # SC3xxx: what POSIX does not have
+    files = ["common", name] if name in ("read", "sweep") else [name]
+    given = SCRIPTS[name].removesuffix(compose(*files).removeprefix(name_line(name)))
+    written = "".join((FOLDER / f"{file}.sh").read_text() for file in files)
+    done = subprocess.run(
+        ["shellcheck", "--shell=sh", "--format=gcc", "-"],
+        input=given + written,
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_they_fit_into_one_service_request(name: str) -> None:
-    """A request's length is four hexadecimal digits; the known archives of a large store add to it."""
-    assert len(SCRIPTS[name].encode()) < 8192
+def test_they_fit_into_one_request_of_old_devices(name: str) -> None:
+    """Also through su, which quotes the whole script once more, in its longest dialect."""
+    commands = [SCRIPTS[name], *(su.value.format(quote(SCRIPTS[name])) for su in SuDialect)]
+    longest = max(len(f"shell,v2,raw:{command}".encode()) for command in commands)
+    assert longest <= MAX_REQUEST_BYTES
+
+
+def test_only_so_many_known_archives_are_named() -> None:
+    assert SCRIPTS["read, loading"].count(" 4018144:") == MAX_KNOWN
 
 
 HOSTILE = [
@@ -95,13 +130,12 @@ hostile_values = values | st.lists(st.sampled_from(HOSTILE), min_size=1).map("".
 
 @generated(30)
 @given(hostile_values, hostile_values.map(lambda value: f"/{value}"))
-def test_values_reach_the_script_as_they_are(run: str, path: str) -> None:
-    module = PurePosixPath(path)
-    head = _head(run, module, M=module, W=run).split("\nPATH=")[0]
-    script = head + '\nprintf "%s\\0" "$R" "$K" "$M" "$W"'
+def test_values_reach_the_script_as_they_are(value: str, path: str) -> None:
+    head = compose("sweep", RUN=value, WORK=PurePosixPath(path), PAYLOAD=3).split("\ntrap ")[0]
+    script = head + '\nprintf "%s\\0" "$RUN" "$WORK" "$PAYLOAD"'
     done = subprocess.run(["sh"], input=script.encode(), capture_output=True, check=True)
     assert done.stdout.split(b"\0")[:-1] == [
-        value.encode() for value in (run, str(module), str(module), run)
+        word.encode() for word in (value, str(PurePosixPath(path)), "3")
     ]
 
 

@@ -10,14 +10,11 @@ from pathlib import PurePosixPath
 import pytest
 
 from kheaders_adb.device.device import SuDialect
+from kheaders_adb.device.lease import sweep
+from kheaders_adb.device.outcome import ArchiveGoneError, ArchiveHeader, ReadReport
 from kheaders_adb.device.probe import Probe
-from kheaders_adb.device.transfer import (
-    ArchiveGoneError,
-    ArchiveHeader,
-    ArchiveStream,
-    ReadReport,
-    sweep,
-)
+from kheaders_adb.device.script import name_line
+from kheaders_adb.device.transfer import ArchiveStream
 from kheaders_adb.errors import (
     DeviceChangedError,
     KheadersError,
@@ -54,7 +51,7 @@ def answering(
     """A device that answers any script with this; ``@R`` stands for the run's mark."""
 
     def run(sock: socket.socket, command: str) -> None:
-        name = re.search(r"R=(\w+)\n", command)
+        name = re.search(r"RUN=(\w+)\n", command)
         assert name is not None
         mark = f"@{name[1]}".encode()
         sock.sendall(
@@ -74,8 +71,8 @@ def read(
         device.su = SuDialect.DASH_C  # what su reads comes through the shell
         with ArchiveStream(device, TOLD, module=path) as stream:
             header = stream.open()
-            data = b"".join(stream)
-            return header, data, stream.report
+            data = b"".join(stream.chunks())
+            return header, data, stream.finish()
 
 
 def test_a_good_read() -> None:
@@ -89,7 +86,9 @@ def test_a_header_and_data_in_single_bytes() -> None:
     whole = f"@R reading 5 - {SYSFS}\n".encode() + b"01234"
 
     def run(sock: socket.socket, command: str) -> None:
-        mark = f"@{command.split(chr(10))[0].partition('R=')[2]}".encode()
+        name = re.search(r"RUN=(\w+)\n", command)
+        assert name is not None
+        mark = f"@{name[1]}".encode()
         for byte in whole.replace(b"@R", mark):
             sock.sendall(packet(1, bytes([byte])))
         sock.sendall(packet(2, GOOD[0].encode().replace(b"@R", mark)) + packet(3, b"\0"))
@@ -97,7 +96,8 @@ def test_a_header_and_data_in_single_bytes() -> None:
     with device_that(run) as device:
         device.su = SuDialect.DASH_C
         with ArchiveStream(device, TOLD) as stream:
-            assert b"".join(stream) == b"01234"
+            stream.open()
+            assert b"".join(stream.chunks()) == b"01234"
 
 
 def test_an_archive_that_the_host_knows_is_not_sent() -> None:
@@ -202,20 +202,19 @@ def test_what_the_device_says_cannot_act_on_a_terminal() -> None:
     assert str(caught.value).isprintable()
 
 
-def test_a_report_before_the_end_is_a_mistake_of_ours() -> None:
-    with device_that(answering(HEADER + b"01234")) as device:
+def test_a_read_may_end_without_the_archive() -> None:
+    with device_that(answering(HEADER)) as device:
         device.su = SuDialect.DASH_C
         with ArchiveStream(device, TOLD) as stream:
             stream.open()
-            with pytest.raises(RuntimeError):
-                _ = stream.report
+            assert stream.finish().boot_id == BOOT
 
 
 def test_what_could_not_be_put_back_is_told_with_the_error() -> None:
     """A load that failed on the way is followed by a look whether the device cleaned up."""
 
     def run(sock: socket.socket, command: str) -> None:
-        if "reading" in command:
+        if name_line("read") in command:
             sock.close()
         else:
             answering(b"", "@R stuck rmmod: busy\x1b[m\n@R kept\n@R end\n")(sock, command)

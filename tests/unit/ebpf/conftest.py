@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from kheaders_adb.ebpf.headers import HeaderTree, read_tree
 from kheaders_adb.ebpf.libbpf import find_libbpf
-from kheaders_adb.ebpf.tree import HeaderTree, read_tree
 from kheaders_adb.errors import CompileError
 from tests.unit.ebpf.trees import write_tree
 

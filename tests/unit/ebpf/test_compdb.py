@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kheaders_adb.ebpf.compdb import entry, update
 from kheaders_adb.ebpf.compile import CompileOptions
-from kheaders_adb.ebpf.tree import HeaderTree
+from kheaders_adb.ebpf.headers import HeaderTree
 from kheaders_adb.errors import UsageError
 
 FOREIGN = {"directory": "/build", "command": "cc -c ../main.c", "file": "../main.c"}

@@ -13,7 +13,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from kheaders_adb.ebpf.compile import CompileOptions, compile_program, compile_programs
-from kheaders_adb.ebpf.tree import HeaderTree
+from kheaders_adb.ebpf.headers import HeaderTree
 from kheaders_adb.errors import CompileError, UsageError
 from tests.unit.ebpf.conftest import MakeTree
 from tests.unit.ebpf.trees import PROGRAM
@@ -309,7 +309,7 @@ def test_interrupted_it_ends_clang_and_leaves_nothing(
         "import signal, sys; from pathlib import Path\n"
         # A shell that started the tests in the background has them ignore it.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from kheaders_adb.ebpf.tree import read_tree\n"
+        "from kheaders_adb.ebpf.headers import read_tree\n"
         "from kheaders_adb.ebpf.compile import *\n"
         "tree, source, out, clang = map(Path, sys.argv[1:])\n"
         "compile_program(read_tree(tree), source, out, CompileOptions(clang=clang), print)\n"

@@ -21,7 +21,7 @@ from kheaders_adb.ebpf.flags import (
 )
 from kheaders_adb.errors import CompileError
 from tests.unit.ebpf.conftest import MakeTree, absent
-from tests.unit.ebpf.test_tree import OLD_JUMP_LABEL
+from tests.unit.ebpf.test_headers import OLD_JUMP_LABEL
 
 TRIPLES = {
     "x86_64": ("x86_64-linux-gnu", "x86", "x86"),
@@ -153,7 +153,7 @@ def test_static_keys_of_old_trees_have_the_right_size(
 
 
 def test_the_shims_are_files() -> None:
-    from kheaders_adb.ebpf.tree import Shim
+    from kheaders_adb.ebpf.headers import Shim
 
     names = {shim.value for shim in Shim} | {"prelude.h", "core_read.h"}
     assert {path.name for path in SHIMS.iterdir()} == names

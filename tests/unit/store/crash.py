@@ -20,8 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kheaders_adb.errors import StoreError
-from kheaders_adb.store import KernelRecord, Store, gc
-from kheaders_adb.store.verify import verify
+from kheaders_adb.store import KernelRecord, Store
+from kheaders_adb.store.upkeep import gc
+from kheaders_adb.store.upkeep.verify import verify
 from tests.unit.store.helpers import (
     digest_of_folder,
     files_of,
@@ -81,7 +82,7 @@ def kill_at_random_times(root: Path, count: int) -> dict[str, object]:
 
     for _ in range(5):
         run()
-        store.remove(identity(1).key)
+        gc.remove(store, identity(1).key)
     chance = random.Random(os.environ.get("KHEADERS_SEED", "kill"))
     seen: Counter[str] = Counter()
     # On a busy machine many a run is over before its time has come: those do not count.
@@ -104,7 +105,7 @@ def kill_at_random_times(root: Path, count: int) -> dict[str, object]:
         assert litter(store) == [], "the next run left the litter"
         assert verify(store).is_sound
         assert store.find(identity(1), "device-1") is not None
-        store.remove(identity(1).key)
+        gc.remove(store, identity(1).key)
         gc.collect(store, gc.Policy(grace_s=0))
         assert len(_trees(root)) == 1
     return {"duration_s": round(statistics.median(durations_s), 4), **seen}
@@ -117,19 +118,19 @@ def fail_at_every_point(root: Path, shim: str, points: int) -> dict[str, object]
     pull(store, 0, data=packed(0, _FILES))
     data = packed(1, _FILES)
 
-    def run(n: int, error: int, forever: bool) -> tuple[int, int]:
+    def run(n: int, number: int, forever: bool) -> tuple[int, int]:
         """The exit code and the number of calls."""
         reader, writer = os.pipe()
 
         def work() -> None:
             fresh = Store.open(root)
-            library.fault_arm(n, error, int(forever))
+            library.fault_arm(n, number, int(forever))
             try:
                 pull(fresh, 1, data=data, staged_at=2000.0)
-            except StoreError as exc:
+            except StoreError as error:
                 library.fault_disarm()
-                if not exc.hint or os.strerror(error) not in exc.seen:
-                    raise AssertionError("the message helps nobody") from exc
+                if not error.hint or os.strerror(number) not in error.seen:
+                    raise AssertionError("the message helps nobody") from error
                 raise
             finally:
                 count = library.fault_disarm()
@@ -142,7 +143,7 @@ def fail_at_every_point(root: Path, shim: str, points: int) -> dict[str, object]
 
     code, calls = run(0, 0, False)
     assert code == 0
-    store.remove(identity(1).key)
+    gc.remove(store, identity(1).key)
     # Half of the points among the last calls, where things are published and recorded.
     tail = max(1, calls - points // 2)
     step = max(1, tail // (points // 2))
@@ -180,7 +181,7 @@ def _restorer(store: Store) -> Callable[[], None]:
     device = store.device_path("device-1").read_bytes()
 
     def restore() -> None:
-        store.remove(identity(1).key)
+        gc.remove(store, identity(1).key)
         gc.collect(store, gc.Policy(grace_s=0))
         store.device_path("device-1").write_bytes(device)
 
@@ -227,8 +228,8 @@ def crowd(
         try:
             with store.in_use(made):
                 assert files_of(store.tree_path(made.tree)) == headers(60, variant=number)
-        except StoreError as exc:
-            if not aggressive or "is not there" not in exc.seen:
+        except StoreError as error:
+            if not aggressive or "is not there" not in error.seen:
                 raise
             return None
         return made
@@ -273,7 +274,7 @@ def crowd(
 
 def _fetch(store: Store, number: int, serial: str, data: bytes, log: Path) -> KernelRecord:
     sha256 = next(iter(store.find_archive(len(data))), None)
-    info = store.archive_record(sha256) if sha256 is not None else None
+    info = store.tree_info(sha256) if sha256 is not None else None
     if info is not None and store.archive_path(info.archive.sha256).read_bytes() == data:
         archive, tree = info.archive, info.archive.sha256
     else:

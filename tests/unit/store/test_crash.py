@@ -179,7 +179,7 @@ def test_a_store_of_somebody_else(tmp_path: Path) -> None:
         "store = Store.open(Path(sys.argv[1]))\n"
         "assert store.find(identity(0), 'device-9').key == sys.argv[2]\n"
         "try: stage(store, packed(1))\n"
-        "except StoreError as exc: assert exc.hint and 'writable' in exc.hint, exc.hint\n"
+        "except StoreError as error: assert error.hint and 'writable' in error.hint, error.hint\n"
         "else: raise SystemExit('it could write')\n"
     )
     done = subprocess.run(

@@ -10,9 +10,10 @@ import pytest
 
 from kheaders_adb.errors import StoreError
 from kheaders_adb.store import KernelRecord, Store
-from kheaders_adb.store.gc import Collected, Policy, collect
 from kheaders_adb.store.locks import guarded
-from kheaders_adb.store.verify import verify
+from kheaders_adb.store.upkeep import gc
+from kheaders_adb.store.upkeep.gc import Collected, Policy, collect
+from kheaders_adb.store.upkeep.verify import verify
 from tests.unit.store.helpers import digest_of_folder, identity, litter, packed, pull, record, stage
 
 
@@ -157,7 +158,7 @@ def test_a_kernel_in_use_stays(store: Store, clock: Clock) -> None:
         done = collect(store, Policy(max_size_bytes=0))
         assert keys(done.removed) == keys(made[1:])
         with pytest.raises(StoreError, match="being used"):
-            store.remove(made[0].key)
+            gc.remove(store, made[0].key)
     collect(store, Policy(max_size_bytes=0))
     assert left(store) == set()
     with pytest.raises(StoreError, match="is not there"), store.in_use(made[0]):
@@ -200,10 +201,10 @@ def test_kernels_may_share_a_tree(store: Store, clock: Clock) -> None:
     clock.now_s += 10
     second = pull(store, 1, staged_at=2.0)
     assert first.tree == second.tree
-    done = store.remove(second.key)
+    done = gc.remove(store, second.key)
     assert (keys(done.removed), done.trees) == ([second.key], ())
     assert store.find(identity(0), "device-1") is not None
-    done = store.remove(first.key)
+    done = gc.remove(store, first.key)
     assert done.trees == (first.tree,)
     assert names(store, "archives") == set()
 
@@ -212,8 +213,8 @@ def test_a_shared_tree_goes_with_its_last_kernel(store: Store, clock: Clock) -> 
     first = pull(store, 0, staged_at=1.0)
     clock.now_s += 10
     second = pull(store, 1, staged_at=2.0)
-    assert store.remove(second.key).trees == ()
-    assert store.remove(first.key).trees == (first.tree,)
+    assert gc.remove(store, second.key).trees == ()
+    assert gc.remove(store, first.key).trees == (first.tree,)
 
 
 def test_a_kernel_that_is_used_while_gc_makes_up_its_mind_stays(tmp_path: Path) -> None:
@@ -252,21 +253,21 @@ def test_a_repaired_tree_keeps_the_archive(store: Store, clock: Clock) -> None:
     plain = pull(store, 0)
     archive, tree = stage(store, packed(), replace={"include/empty.h": b"x"})
     store.record(record(identity(1), archive, tree))
-    done = store.remove(plain.key)
+    done = gc.remove(store, plain.key)
     assert (done.trees, done.archives) == ((plain.tree,), ())
     assert store.archive_path(archive.sha256).exists()
-    assert store.remove(identity(1).key).archives == (archive.sha256,)
+    assert gc.remove(store, identity(1).key).archives == (archive.sha256,)
 
 
 def test_removing_takes_pin_and_devices_along(store: Store, clock: Clock) -> None:
     made = pull(store, 0)
     store.pin(made.key)
-    store.remove(made.key)
+    gc.remove(store, made.key)
     for folder in ("kernels", "devices", "pins", "trees", "archives", "manifests"):
         assert names(store, folder) == set(), folder
     assert litter(store) == []
     with pytest.raises(StoreError, match="no kernel"):
-        store.remove(made.key)
+        gc.remove(store, made.key)
 
 
 def test_litter_and_broken_records_go(store: Store, clock: Clock) -> None:

@@ -24,7 +24,7 @@ from kheaders_adb.model import (
     Verdict,
 )
 from kheaders_adb.store import DeviceRecord, KernelRecord, manifest
-from kheaders_adb.store.layout import device_file_name
+from kheaders_adb.store.paths import device_file_name
 from kheaders_adb.store.records import (
     device_from_json,
     device_to_json,

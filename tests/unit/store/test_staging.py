@@ -16,6 +16,7 @@ from kheaders_adb.errors import StoreError
 from kheaders_adb.model import Member, MemberKind
 from kheaders_adb.store import Store, manifest
 from kheaders_adb.store.staging import Staging
+from kheaders_adb.store.upkeep import gc
 from tests.unit.store.helpers import (
     AUTOCONF,
     FACTS,
@@ -350,7 +351,7 @@ class TestSharing:
 
     def test_a_tree_outlives_the_one_that_it_shares_with(self, store: Store) -> None:
         first, second = pull(store, 0, variant=0), pull(store, 1, variant=1)
-        store.remove(first.key)
+        gc.remove(store, first.key)
         assert not store.tree_path(first.tree).exists()
         assert files_of(store.tree_path(second.tree)) == headers(variant=1)
 

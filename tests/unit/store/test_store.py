@@ -170,19 +170,19 @@ class TestFinding:
         size_bytes = made.archive.size_bytes
         assert store.find_archive(size_bytes) == (made.archive.sha256,)
         assert store.find_archive(size_bytes + 1) == ()
-        info = store.archive_record(made.archive.sha256)
+        info = store.tree_info(made.archive.sha256)
         assert info is not None
         assert info.archive == made.archive
         assert info.facts.config == {"SMP": "y", "HZ": "250"}
         store.tree_path(made.tree).rename(tmp_path / "gone")
         assert store.find_archive(size_bytes) == ()
-        assert store.archive_record(made.archive.sha256) is None
+        assert store.tree_info(made.archive.sha256) is None
 
     def test_a_damaged_manifest_makes_the_archive_unknown(self, store: Store) -> None:
         made = pull(store)
         path = store.manifest_path(made.tree)
         path.write_bytes(path.read_bytes().replace(b'"release":"6.1.0"', b'"release":"6.1.1"'))
-        assert store.archive_record(made.archive.sha256) is None
+        assert store.tree_info(made.archive.sha256) is None
 
     def test_the_size_of_a_tree(self, store: Store) -> None:
         made = pull(store)

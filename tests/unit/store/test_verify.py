@@ -13,9 +13,9 @@ import pytest
 from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.errors import StoreError, UsageError
 from kheaders_adb.store import Store
-from kheaders_adb.store.export import export_archive, export_tree
-from kheaders_adb.store.problems import Problem, ProblemKind
-from kheaders_adb.store.verify import verify
+from kheaders_adb.store.upkeep.export import export_archive, export_tree
+from kheaders_adb.store.upkeep.problems import Problem, ProblemKind
+from kheaders_adb.store.upkeep.verify import verify
 from tests.conftest import SCALE
 from tests.unit.store.helpers import (
     AUTOCONF,

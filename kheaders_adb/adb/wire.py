@@ -1,0 +1,252 @@
+"""One connection to an adb server: exact reads and writes under one deadline.
+
+adbutils has a codec for this too, but its timeouts count per ``recv`` (a peer that trickles never times
+out), its writes may be short, and importing it costs more than a whole warm pull; ARCHITECTURE.md has
+the figures.  The protocol is that of AOSP's ``docs/dev/services.md`` and ``overview.md``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from types import TracebackType
+
+from kheaders_adb.adb.address import ServerAddress
+from kheaders_adb.adb.deadline import Deadline
+from kheaders_adb.errors import AdbServerError, DeadlineError, TransferError
+from kheaders_adb.untrusted.text import one_line
+
+_RECV_BYTES = 256 * 1024
+_MAX_FAIL_TEXT = 4096
+
+
+class ServerRefusedError(AdbServerError):
+    """Nothing listens at the server's address."""
+
+
+class ServiceFailedError(TransferError):
+    """The server answered FAIL; `seen` is its text."""
+
+
+class Wire:
+    """A connected socket with a deadline, and the context that its errors name.
+
+    Args:
+        sock: a connected stream socket; owned from here on.
+        deadline: bounds every wait.
+        device: the serial for error messages, or None while talking to the server itself.
+        step: what is being done, for error messages.
+    """
+
+    def __init__(
+        self, sock: socket.socket, deadline: Deadline, *, device: str | None, step: str
+    ) -> None:
+        self._sock = sock
+        self._buffer = memoryview(b"")
+        self.deadline = deadline
+        self.device = device
+        self.step = step
+
+    @classmethod
+    def connect(
+        cls, address: ServerAddress, deadline: Deadline, *, device: str | None, step: str
+    ) -> Wire:
+        """Connect to the server at `address`.
+
+        Raises:
+            ServerRefusedError: nothing listens there.
+            AdbServerError: the address cannot be reached for another reason.
+            DeadlineError: no connection in time.
+        """
+        try:
+            if address.path is not None:
+                sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                try:
+                    sock.settimeout(_positive(deadline))
+                    sock.connect(address.path)
+                except BaseException:
+                    sock.close()
+                    raise
+            else:
+                sock = socket.create_connection(
+                    (address.host, address.port), timeout=_positive(deadline)
+                )
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except TimeoutError as error:
+            raise DeadlineError(
+                f"the adb server at {address} did not accept a connection in time",
+                step=step,
+                device=device,
+                hint="check the address, or restart the server with `adb kill-server`",
+            ) from error
+        except (ConnectionRefusedError, FileNotFoundError) as error:
+            raise ServerRefusedError(
+                f"nothing listens at {address}",
+                step=step,
+                device=device,
+                hint="start a server with `adb start-server`, or name another with -H, -P or -L",
+            ) from error
+        except (OSError, UnicodeError) as error:
+            # UnicodeError: a host that cannot be written as a DNS name, such as "a..b".
+            raise AdbServerError(
+                f"cannot reach the adb server at {address}: {getattr(error, 'strerror', None) or error}",
+                step=step,
+                device=device,
+                hint="check the address given with -H, -P, -L or the environment",
+            ) from error
+        return cls(sock, deadline, device=device, step=step)
+
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; closing twice is harmless."""
+        with contextlib.suppress(OSError):
+            self._sock.close()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Send all of `data`.
+
+        Raises:
+            DeadlineError: not all was taken in time.
+            TransferError: the connection broke.
+        """
+        rest = memoryview(data)
+        while rest:
+            try:
+                self._sock.settimeout(_positive(self.deadline))
+                rest = rest[self._sock.send(rest) :]
+            except TimeoutError as error:
+                raise self._late("stopped taking data") from error
+            except OSError as error:
+                raise self.lost(f"the connection broke: {error.strerror or error}") from error
+
+    def read_some(self, limit_bytes: int = _RECV_BYTES) -> bytes:
+        """The next bytes, at least one and at most `limit_bytes`; empty at the end of the stream.
+
+        Raises:
+            DeadlineError: nothing came in time.
+            TransferError: the connection broke.
+        """
+        if not self._buffer and not self._fill():
+            return b""
+        taken = bytes(self._buffer[:limit_bytes])
+        self._buffer = self._buffer[limit_bytes:]
+        return taken
+
+    def read_exact(self, size_bytes: int) -> bytes:
+        """Exactly `size_bytes` bytes.
+
+        Raises:
+            DeadlineError: they did not all come in time.
+            TransferError: the stream ended before that.
+        """
+        if len(self._buffer) >= size_bytes:
+            taken = bytes(self._buffer[:size_bytes])
+            self._buffer = self._buffer[size_bytes:]
+            return taken
+        parts = []
+        missing = size_bytes
+        while missing:
+            part = self.read_some(missing)
+            if not part:
+                raise self.lost(
+                    f"the connection ended after {size_bytes - missing} of {size_bytes} bytes"
+                )
+            parts.append(part)
+            missing -= len(part)
+        return b"".join(parts)
+
+    def request(self, service: str) -> None:
+        """Ask for `service` and wait for the server's OKAY.
+
+        Raises:
+            ServiceFailedError: the server answered FAIL; its text is in `seen`.
+            TransferError, DeadlineError: as for reading and writing.
+        """
+        payload = service.encode()
+        self.write(b"%04x" % len(payload) + payload)
+        self.okay()
+
+    def okay(self) -> None:
+        """Read one status word.
+
+        Raises:
+            ServiceFailedError: it was FAIL.
+            AdbServerError: it was neither OKAY nor FAIL: the peer is no adb server.
+            TransferError, DeadlineError: as for reading.
+        """
+        status = self.read_exact(4)
+        if status == b"OKAY":
+            return
+        if status == b"FAIL":
+            text = self.read_block(_MAX_FAIL_TEXT).decode("utf-8", "replace")
+            raise ServiceFailedError(one_line(text), step=self.step, device=self.device)
+        raise AdbServerError(
+            f"the peer answered {status!r}, which is not the adb protocol",
+            step=self.step,
+            device=self.device,
+            hint="check that the address given is an adb server's",
+        )
+
+    def read_block(self, limit_bytes: int) -> bytes:
+        """A block: four hexadecimal digits of length, then that many bytes.
+
+        Raises:
+            AdbServerError: the length is no number or above `limit_bytes`.
+            TransferError, DeadlineError: as for reading.
+        """
+        head = self.read_exact(4)
+        try:
+            size_bytes = int(head, 16)
+        except ValueError:
+            size_bytes = -1
+        if not 0 <= size_bytes <= limit_bytes:
+            raise AdbServerError(
+                f"the peer announced a block of {head!r} bytes",
+                step=self.step,
+                device=self.device,
+                hint="check that the address given is an adb server's",
+            )
+        return self.read_exact(size_bytes)
+
+    def lost(self, seen: str) -> TransferError:
+        """A TransferError with this connection's context."""
+        return TransferError(seen, step=self.step, device=self.device)
+
+    def _fill(self) -> bool:
+        try:
+            self._sock.settimeout(_positive(self.deadline))
+            data = self._sock.recv(_RECV_BYTES)
+        except TimeoutError as error:
+            raise self._late("sent nothing more") from error
+        except OSError as error:
+            raise self.lost(f"the connection broke: {error.strerror or error}") from error
+        if self.deadline.expired:
+            # A peer that trickles never lets a single wait run out; the total still holds.
+            raise self._late("is too slow")
+        self._buffer = memoryview(data)
+        return bool(data)
+
+    def _late(self, what: str) -> DeadlineError:
+        peer = "the device" if self.device else "the adb server"
+        if self.deadline.expired:
+            return DeadlineError(
+                f"{peer} {what} and the time is over", step=self.step, device=self.device
+            )
+        return DeadlineError(
+            f"{peer} {what} for {self.deadline.idle_s:g} s", step=self.step, device=self.device
+        )
+
+
+def _positive(deadline: Deadline) -> float:
+    # A timeout of 0 would make the socket non-blocking instead of late.
+    return max(deadline.wait_s, 0.001)

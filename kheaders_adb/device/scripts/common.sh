@@ -1,0 +1,104 @@
+# kheaders-adb common
+# What the scripts share that load, read and clean up; ../lease.py tells the protocol of names.
+# Given: RUN names this run, WORK is the folder of this tool on the device.
+
+# A shell under su, or of a daemon, may know no more than /bin.
+PATH=/system/bin:/vendor/bin:$PATH:/sbin:/usr/sbin:/bin:/usr/bin
+
+# Events go to stderr, marked, so that nothing else that writes there can pass for one.
+say() { echo "@$RUN $*" >&2; }
+lines() { while read -r line; do say "$1 $line"; done; }
+
+# A host that went away must not end the script before it has cleaned up.
+trap "" PIPE
+
+{ read -r boot </proc/sys/kernel/random/boot_id; } 2>/dev/null
+
+# born PID: sets `start` to the process's start time, the 22nd field of its stat.  The second may hold
+# blanks and parentheses, so that counting begins behind the last of these.
+born() {
+  { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
+  # shellcheck disable=SC2086 # the fields are to be split
+  set -- ${stat##*) }
+  start=${20}
+}
+born $$
+me=$boot.$$.$start.$RUN
+
+# alive NAME: whether the run that made a name of the form KIND.BOOT.PID.START.RUN still lives.
+alive() {
+  ifs=$IFS
+  IFS=.
+  # shellcheck disable=SC2086 # the parts are to be split
+  set -- ${1##*/}
+  IFS=$ifs
+  [ "$2" = "$boot" ] || return 1
+  was=$4
+  born "$3" && [ "$start" = "$was" ]
+}
+
+# Remove what dead runs left, but for the marks of modules that are still loaded.
+sweep() {
+  for f in "$WORK"/*; do
+    case ${f##*/} in
+      lease.* | put.* | unload.*) alive "$f" || rm -rf "$f" ;;
+      ours."$boot".*) ;;
+      ours.*) rm -rf "$f" ;;
+    esac
+  done
+}
+
+# others KIND MINE: whether another living run has a name of this kind.
+others() {
+  for f in "$WORK/$1".*; do
+    [ -d "$f" ] && [ "$f" != "$2" ] && alive "$f" && return 0
+  done
+  return 1
+}
+
+# Whether the loaded module is one of this tool's.
+ours() {
+  for f in "$WORK/ours.$boot".*; do [ -d "$f" ] && return 0; done
+  return 1
+}
+
+# Unload the module if it is ours and no other run reads from it.
+unload() {
+  ours || return 0
+  intent=$WORK/unload.$me
+  mkdir "$intent" || return 0
+  if others lease "$lease"; then
+    say kept
+  else
+    text=
+    [ ! -d /sys/module/kheaders ] || text=$(rmmod kheaders 2>&1 </dev/null)
+    # Two that want to unload at once: the one that was refused waits for the other's success.
+    i=0
+    while [ -d /sys/module/kheaders ] && others unload "$intent" && [ $i -lt 20 ]; do
+      i=$((i + 1))
+      sleep 0.1 2>/dev/null || sleep 1
+    done
+    if [ -d /sys/module/kheaders ]; then
+      say "stuck $text"
+    else
+      rmdir "$WORK/ours.$boot".* 2>/dev/null
+      say unloaded
+    fi
+  fi
+  rmdir "$intent"
+}
+
+# Put everything back that this run has made.
+finish() {
+  trap "" HUP INT TERM
+  [ -n "$put" ] && rm -rf "$put"
+  if [ -n "$lease" ]; then
+    rmdir "$lease"
+    lease=
+    sweep
+    unload
+  fi
+  rmdir "$WORK" 2>/dev/null
+}
+lease=
+put=

@@ -1,0 +1,1 @@
+"""The same match and the same store for what lies on the host."""

@@ -1,0 +1,215 @@
+"""Kernel configurations as Kconfig writes them: ``.config``, and ``autoconf.h`` for C.
+
+Both say the same (scripts/kconfig/confdata.c): ``=y`` becomes ``#define CONFIG_X 1``, ``=m`` becomes
+``#define CONFIG_X_MODULE 1``, numbers and strings are defined verbatim, and what is not set is
+absent.  C cannot tell ``=y`` from the number 1, nor ``X=m`` from a symbol that is really named
+``X_MODULE``; as_compiled() maps a ``.config`` to what is left of it in C, so that two configurations
+compare equal exactly if their sets of defines are equal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from kheaders_adb.untrusted.gzipped import MAGIC, gunzip
+from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
+from kheaders_adb.untrusted.rules import Rule
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]").search
+_ASSIGNMENT = re.compile(r"CONFIG_(\w+)=(.*)", re.ASCII).fullmatch
+_DEFINE = re.compile(r"#define[ \t]+([A-Za-z_]\w*)(?:[ \t]+(.*))?", re.ASCII).fullmatch
+_BLANKS = " \t\r\f"
+_HEX_DIGITS = re.compile(r"[0-9A-Fa-f]+").fullmatch
+_STEP = "reading the kernel configuration"
+_PREFIX = "CONFIG_"
+_MODULE = "_MODULE"
+
+
+def decode_text(content: bytes, name: str, limits: Limits = DEFAULT_LIMITS) -> str:
+    """Return a generated file's content as text, fit to be shown.
+
+    Bytes that are not UTF-8 become backslash escapes: Kconfig strings may hold any.
+
+    Raises:
+        CorruptArchiveError: it is too large or holds control characters.
+    """
+    if len(content) > limits.config_bytes:
+        raise Rule.FACT_TOO_LARGE.error(f"more than {limits.config_bytes} bytes", member=name)
+    control = _CONTROL(content)
+    if control is not None:
+        raise Rule.FACT_NOT_TEXT.error(f"the byte 0x{control[0].hex()}", member=name)
+    return content.decode("utf-8", "backslashreplace")
+
+
+def parse_defines(content: bytes, name: str = "header") -> dict[str, str]:
+    """Return the object-like macros of a generated header, each with its text.
+
+    Args:
+        content: the header's bytes.
+        name: its path, for messages.
+
+    Raises:
+        CorruptArchiveError: it is not text.
+    """
+    defines = {}
+    for line in decode_text(content, name).split("\n"):
+        define = _DEFINE(line.rstrip(_BLANKS))
+        if define is not None:
+            defines[define[1]] = define[2] or ""
+    return defines
+
+
+def parse_autoconf(content: bytes, name: str = "include/generated/autoconf.h") -> dict[str, str]:
+    """Return the symbols of an ``autoconf.h`` without their ``CONFIG_`` prefix.
+
+    Returns:
+        "y", "m", or the number or quoted string verbatim, in the file's order.
+
+    Raises:
+        CorruptArchiveError: it is not text, or not as Kconfig writes it.
+    """
+    defines = {
+        define.removeprefix(_PREFIX): text
+        for define, text in parse_defines(content, name).items()
+        if define.startswith(_PREFIX)
+    }
+    for symbol, text in defines.items():
+        if text in ("y", "m"):  # would be taken for the value of a tristate
+            raise Rule.FACT_NOT_TEXT.error(f"CONFIG_{symbol} is defined as {text}", member=name)
+    return _symbols(defines)
+
+
+def parse_config(text: bytes, name: str = ".config") -> dict[str, str]:
+    """Return the symbols of a ``.config`` without their ``CONFIG_`` prefix.
+
+    Args:
+        text: the configuration, unpacked (see load_config).
+        name: where it is from, for messages.
+
+    Returns:
+        "y", "m", or the number or quoted string verbatim, in the file's order; symbols that are not
+        set are absent.
+
+    Raises:
+        CorruptArchiveError: it is not text, or holds no symbol at all.
+    """
+    config = {}
+    empty = True
+    for line in decode_text(text, name).split("\n"):
+        assignment = _ASSIGNMENT(line.rstrip(_BLANKS))
+        if assignment is not None:
+            empty = False
+            value = assignment[2].lstrip(_BLANKS)
+            if value != "n":
+                config[assignment[1]] = value
+        elif line.startswith("# CONFIG_"):
+            empty = False
+    if empty:
+        raise Rule.CONFIG_EMPTY.error(
+            "not one CONFIG_ symbol", member=name, step=_STEP, hint="give a kernel's .config"
+        )
+    return config
+
+
+def load_config(data: bytes, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """Return a configuration's text, from ``/proc/config.gz`` or a plain ``.config``.
+
+    Raises:
+        CorruptArchiveError: it does not unpack, or to more than a configuration ever is.
+    """
+    if not data.startswith(MAGIC):
+        text = data
+    else:
+        unpacked = gunzip(data, limits.config_bytes)
+        text = unpacked.content
+        if unpacked.fault is not None:
+            raise Rule.CONFIG_DAMAGED.error(f"does not unpack: {unpacked.fault}", step=_STEP)
+        if len(text) <= limits.config_bytes and not unpacked.whole:
+            raise Rule.CONFIG_DAMAGED.error(f"cut short after {len(data)} bytes", step=_STEP)
+        if unpacked.rest:
+            raise Rule.CONFIG_DAMAGED.error("bytes follow the gzip stream", step=_STEP)
+    if len(text) > limits.config_bytes:
+        raise Rule.FACT_TOO_LARGE.error(f"more than {limits.config_bytes} bytes", step=_STEP)
+    return text
+
+
+def split_config(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[bytes | None, bytes]:
+    """Return the text of ``/proc/config.gz`` and the bytes that follow it.
+
+    gzip says where it ends, so that a device can send other things behind it.
+
+    Returns:
+        The text, or None where there is none, it is damaged or it is beyond all measure: half a
+        configuration would be a wrong one.  What follows is empty where its beginning cannot be told.
+    """
+    if not data.startswith(MAGIC):
+        return None, data
+    unpacked = gunzip(data, limits.config_bytes)
+    if not unpacked.whole or len(unpacked.content) > limits.config_bytes:
+        return None, b""
+    return unpacked.content, unpacked.rest
+
+
+def as_compiled(config: Mapping[str, str]) -> dict[str, str]:
+    """Return what parse_autoconf() gives for the ``autoconf.h`` of this configuration."""
+    return _symbols(_defines(config))
+
+
+def same_value(kernel: str | None, archive: str | None) -> bool:
+    """Whether a ``.config``'s value and ``autoconf.h``'s mean the same.
+
+    They are equal, but for hexadecimal numbers: C gets a ``0x`` that ``.config`` may lack.
+    """
+    if kernel is None or archive is None:
+        return kernel is archive
+    return kernel == archive or (archive == f"0x{kernel}" and _HEX_DIGITS(kernel) is not None)
+
+
+def render_autoconf(config: Mapping[str, str], archived: Mapping[str, str] | None = None) -> bytes:
+    """Return an ``autoconf.h`` for the configuration, to replace a stale one.
+
+    Args:
+        config: the running kernel's symbols, as parse_config gives them.
+        archived: the symbols of the archive's own ``autoconf.h``; they tell which numbers are
+            hexadecimal, which a ``.config`` need not.
+
+    Returns:
+        The file's bytes; parse_autoconf() of them equals as_compiled() of the configuration.
+    """
+    lines = [
+        "/*",
+        " * Automatically generated file; DO NOT EDIT.",
+        " * Regenerated by kheaders-adb from the running kernel's configuration.",
+        " */",
+    ]
+    for define, text in _defines(config).items():
+        old = None if archived is None else archived.get(define)
+        shown = old if old is not None and text != "1" and same_value(text, old) else text
+        lines.append(f"#define {_PREFIX}{define} {shown}")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _defines(config: Mapping[str, str]) -> dict[str, str]:
+    defines = {}
+    for symbol, value in config.items():
+        if value == "m":
+            defines[symbol + _MODULE] = "1"
+        else:
+            defines[symbol] = "1" if value == "y" else value
+    return defines
+
+
+def _symbols(defines: Mapping[str, str]) -> dict[str, str]:
+    symbols = {}
+    for define, text in defines.items():
+        if text != "1":
+            symbols[define] = text
+            continue
+        base = define.removesuffix(_MODULE)
+        # Where CONFIG_X is there as well, CONFIG_X_MODULE is a symbol of that very name.
+        if base == define or not base or base in defines:
+            symbols[define] = "y"
+        else:
+            symbols[base] = "m"
+    return symbols

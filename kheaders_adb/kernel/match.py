@@ -1,0 +1,320 @@
+"""Whether an archive belongs to a running kernel: named checks and what they amount to.
+
+Pure: it compares what the kernel and the archive say, and reads nothing itself.  docs/matching.md
+tells the same in prose.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+
+from kheaders_adb.errors import MismatchError
+from kheaders_adb.kernel.config import as_compiled, same_value
+from kheaders_adb.kernel.facts import require_kheaders
+from kheaders_adb.model import (
+    ArchiveFacts,
+    Check,
+    CheckStatus,
+    KernelIdentity,
+    Level,
+    SymbolDifference,
+    Verdict,
+)
+from kheaders_adb.untrusted.text import printable
+
+# How the archive is delivered; no header tests it.  An incremental build that turns the one into the
+# other keeps the old archive, because gen_kheaders.sh leaves autoconf.h out of its check for changes.
+_DELIVERY_SYMBOLS = frozenset({"IKHEADERS", "IKHEADERS_PROC"})
+_NAMED_SYMBOLS = 3
+_ONLY_CONFIG_NOTE = (
+    "only the configuration differs: a stale archive of an incremental build, or a rebuild with "
+    "another configuration; --repair-config stages it with the running kernel's configuration"
+)
+
+_SRCARCH = (
+    (re.compile(r"x86_64|i[3-6]86"), "x86"),
+    (re.compile(r"aarch64(_be)?|arm64"), "arm64"),
+    (re.compile(r"arm(v\w+)?"), "arm"),
+    (re.compile(r"riscv(32|64)?"), "riscv"),
+    (re.compile(r"ppc(64)?(le)?"), "powerpc"),
+    (re.compile(r"mips(64)?"), "mips"),
+    (re.compile(r"s390x?"), "s390"),
+    (re.compile(r"loongarch(32|64)"), "loongarch"),
+)
+# What a 64-bit kernel answers to a process of 32-bit personality (COMPAT_UTS_MACHINE).
+_COMPAT_MACHINES = {
+    "armv8l": "aarch64",
+    "armv8b": "aarch64_be",
+    "i686": "x86_64",
+    "ppc": "ppc64",
+    "ppcle": "ppc64le",
+    "s390": "s390x",
+}
+# The machine name of the build and the one of the running kernel, where they differ by design: the
+# latter names the processor.
+_BUILD_MACHINES = {"arm": re.compile(r"armv\w+"), "i386": re.compile(r"i[3-6]86")}
+
+
+def match(
+    identity: KernelIdentity,
+    config: Mapping[str, str] | None,
+    facts: ArchiveFacts,
+    *,
+    vermagic: str | None = None,
+    boot_id_after: str | None = None,
+) -> Verdict:
+    """Judge whether an archive was made for the kernel that is running.
+
+    A difference in how the archive is delivered (``CONFIG_IKHEADERS`` y or m) is tolerated: it
+    changes no header.  The ``config`` check then agrees and its note names the difference.
+
+    Args:
+        identity: what the running kernel says of itself.
+        config: its configuration, as parse_config() gives it; None if it cannot be read.
+        facts: what the archive says.
+        vermagic: the vermagic of the module that the archive came with, if any.
+        boot_id_after: the boot_id after the archive was read; None if unknown.
+
+    Returns:
+        The checks ``release``, ``machine``, ``config``, ``builder``, ``version``, ``vermagic`` (with
+        a module only) and ``continuity``, in this order, and the level: mismatch if any differs,
+        else exact if the configuration agrees, else consistent.
+
+    Raises:
+        CorruptArchiveError: the archive does not say which kernel it is for.
+    """
+    require_kheaders(facts)
+    differences, tolerated = _compare_configs(config, facts.config)
+    checks = [
+        _check_release(identity, facts),
+        _check_machine(identity.machine, facts),
+        _check_config(config, differences, tolerated),
+        _check_builder(identity, facts),
+        _check_version(identity.version, facts.uts_version),
+    ]
+    if vermagic is not None:
+        checks.append(_check_vermagic(identity.release, vermagic))
+    checks.append(_check_continuity(identity.boot_id, boot_id_after))
+
+    differing = [check.name for check in checks if check.status is CheckStatus.DIFFER]
+    if differing:
+        level = Level.MISMATCH
+    elif config is not None:
+        level = Level.EXACT
+    else:
+        level = Level.CONSISTENT
+    if differing == ["config"]:
+        note = f"{checks[2].note}; {_ONLY_CONFIG_NOTE}"
+        checks[2] = dataclasses.replace(checks[2], note=note)
+    return Verdict(level, tuple(checks), tuple(differences))
+
+
+def repaired(verdict: Verdict) -> Verdict:
+    """Return the verdict on the tree after ``autoconf.h`` was regenerated.
+
+    The checks stay as they were, so that the record shows what was repaired.
+
+    Raises:
+        MismatchError: something besides the configuration differs, or nothing does.
+    """
+    if not verdict.is_repairable:
+        names = ", ".join(check.name for check in verdict.differing) or "nothing"
+        raise MismatchError(
+            f"a new autoconf.h mends only a configuration that differs, but here differs: {names}",
+            verdict=verdict,
+            step="repairing the configuration",
+        )
+    return dataclasses.replace(verdict, level=Level.REPAIRED)
+
+
+def _check_release(identity: KernelIdentity, facts: ArchiveFacts) -> Check:
+    assert facts.release is not None
+    note = None
+    banner = re.match(r"Linux version (\S+) ", identity.banner or "")
+    if banner is not None and banner[1] != identity.release:
+        note = (
+            f"/proc/version says {printable(banner[1])}, unlike `uname -r`: one of them is forged"
+        )
+    return _compare("release", identity.release, facts.release, note)
+
+
+def _check_machine(machine: str, facts: ArchiveFacts) -> Check:
+    """Compare ``uname -m`` with UTS_MACHINE and with the archive's ``arch/`` directory."""
+    built = facts.uts_machine
+    arch = None if facts.srcarch is None else f"arch/{facts.srcarch}"
+    found = ", ".join(filter(None, (built, arch))) or None
+    wide = _COMPAT_MACHINES.get(machine)
+    note = None
+    verdicts = []
+    if built is not None:
+        pattern = _BUILD_MACHINES.get(built)
+        same = built == machine or (pattern is not None and pattern.fullmatch(machine) is not None)
+        verdicts.append(same or built == wide)
+    else:
+        same = _srcarch(machine) == facts.srcarch and machine != "i686"
+    if facts.srcarch is not None and (family := _srcarch(machine)) is not None:
+        compatible = wide is not None and _srcarch(wide) == facts.srcarch
+        verdicts.append(family == facts.srcarch or compatible)
+    if not verdicts:
+        status = CheckStatus.UNKNOWN
+    elif all(verdicts):
+        status = CheckStatus.AGREE
+        if not same and wide is not None:
+            note = f"a 32-bit shell sees {machine} on a {wide} kernel"
+    else:
+        status = CheckStatus.DIFFER
+    return _check("machine", status, machine, found, note)
+
+
+def _srcarch(machine: str) -> str | None:
+    return next((arch for pattern, arch in _SRCARCH if pattern.fullmatch(machine)), None)
+
+
+def _compare_configs(
+    kernel: Mapping[str, str] | None, archive: Mapping[str, str] | None
+) -> tuple[list[SymbolDifference], list[SymbolDifference]]:
+    """Return the differences, sorted by symbol: those that count, and those tolerated."""
+    if kernel is None or archive is None:
+        return [], []
+    compiled = as_compiled(kernel)
+    differences = []
+    tolerated = []
+    for symbol in sorted(compiled.keys() | archive.keys()):
+        here, there = compiled.get(symbol), archive.get(symbol)
+        if same_value(here, there):
+            continue
+        difference = SymbolDifference(symbol, kernel.get(symbol, here), there)
+        if symbol in _DELIVERY_SYMBOLS and {here, there} == {"y", "m"}:
+            tolerated.append(difference)
+        else:
+            differences.append(difference)
+    return differences, tolerated
+
+
+def _check_config(
+    config: Mapping[str, str] | None,
+    differences: Sequence[SymbolDifference],
+    tolerated: Sequence[SymbolDifference],
+) -> Check:
+    if config is None:
+        return Check(
+            "config", CheckStatus.UNKNOWN, note="the running kernel's configuration is unknown"
+        )
+    notes = [
+        f"{_assignment(one.symbol, one.kernel)} in the kernel, "
+        f"{_assignment(one.symbol, one.archive)} in the archive: harmless, it only says how the "
+        "archive is delivered; the archive is left from an earlier step of an incremental build"
+        for one in tolerated
+    ]
+    if not differences:
+        count = f"{len(config)} symbols"
+        return Check("config", CheckStatus.AGREE, count, count, "; ".join(notes) or None)
+    named = differences[:_NAMED_SYMBOLS]
+    more = ", …" if len(differences) > len(named) else ""
+    many = "1 symbol differs" if len(differences) == 1 else f"{len(differences)} symbols differ"
+    expected = ", ".join(_assignment(one.symbol, one.kernel) for one in named)
+    found = ", ".join(_assignment(one.symbol, one.archive) for one in named)
+    note = "; ".join((many, *notes))
+    return Check("config", CheckStatus.DIFFER, expected + more, found + more, note)
+
+
+def _assignment(symbol: str, value: str | None) -> str:
+    if value is None:
+        return f"# CONFIG_{printable(symbol)} is not set"
+    return printable(f"CONFIG_{symbol}={value}")
+
+
+def _check_builder(identity: KernelIdentity, facts: ArchiveFacts) -> Check:
+    """Compare who built the kernel where and with what: /proc/version and ``compile.h``."""
+    found = None
+    if facts.compile_by is not None and facts.compile_host is not None:
+        found = f"({facts.compile_by}@{facts.compile_host})"
+        if facts.compiler is not None:
+            found += f" ({facts.compiler})"
+    built = _parse_banner(identity)
+    expected = None if built is None else f"({built[0]}) ({built[1]})"
+    note = None
+    if identity.banner is not None and built is None:
+        note = "/proc/version has no form known here"
+    if found is None or built is None:
+        return _check("builder", CheckStatus.UNKNOWN, expected, found, note)
+    same = built[0] == f"{facts.compile_by}@{facts.compile_host}" and facts.compiler in (
+        None,
+        built[1],
+    )
+    status = CheckStatus.AGREE if same else CheckStatus.DIFFER
+    return _check("builder", status, expected, found, note)
+
+
+def _parse_banner(identity: KernelIdentity) -> tuple[str, str] | None:
+    """Return "who@host" and the compiler of ``/proc/version``; None if it cannot be told safely.
+
+    It reads ``Linux version RELEASE (WHO@HOST) (COMPILER) VERSION`` (init/version.c).  The compiler
+    holds parentheses of its own, and a host may be called "(none)", so the parts are cut from the
+    two ends: VERSION is ``uname -v``, and the first ``) (`` ends the host.
+    """
+    if identity.banner is None:
+        return None
+    banner = identity.banner.strip()
+    version = identity.version.strip()
+    if version and banner.endswith(f") {version}"):
+        banner = banner[: -len(version)].rstrip()
+    else:
+        build_number = banner.rfind(") #")
+        if build_number < 0:
+            return None
+        banner = banner[: build_number + 1]
+    head = re.match(r"Linux version \S+ \(", banner)
+    if head is None:
+        return None
+    builder, between, compiler = banner[head.end() : -1].partition(") (")
+    if not between or "@" not in builder or not compiler:
+        return None
+    return builder, compiler
+
+
+def _check_version(version: str, archived: str | None) -> Check:
+    if archived is None:
+        note = "kernels since 6.1 do not put it into the archive"
+        return _check("version", CheckStatus.UNKNOWN, version, None, note)
+    check = _compare("version", version, archived)
+    if check.status is CheckStatus.DIFFER:
+        note = "another build, or a compile.h left from an earlier step of an incremental one"
+        return dataclasses.replace(check, note=note)
+    return check
+
+
+def _check_vermagic(release: str, vermagic: str) -> Check:
+    words = vermagic.split(None, 1)
+    note = f"vermagic: {printable(vermagic.strip())}" if len(words) > 1 else None
+    return _compare("vermagic", release, words[0] if words else "", note)
+
+
+def _check_continuity(before: str | None, after: str | None) -> Check:
+    if before is None or after is None:
+        return _check("continuity", CheckStatus.UNKNOWN, before, after)
+    return _compare("continuity", before, after)
+
+
+def _compare(name: str, expected: str, found: str, note: str | None = None) -> Check:
+    status = CheckStatus.AGREE if expected == found else CheckStatus.DIFFER
+    return _check(name, status, expected, found, note)
+
+
+def _check(
+    name: str,
+    status: CheckStatus,
+    expected: str | None,
+    found: str | None,
+    note: str | None = None,
+) -> Check:
+    """Build a check whose texts are fit for a terminal."""
+    return Check(
+        name,
+        status,
+        None if expected is None else printable(expected),
+        None if found is None else printable(found),
+        note,
+    )

@@ -1,0 +1,1 @@
+"""The one path from a device to a staged tree: probe, source, transfer, match, stage."""

@@ -1,0 +1,124 @@
+"""Choosing among the kheaders.ko files that lie on the host, by what is inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kheaders_adb.archive.carve import CarvedModule, carve_module
+from kheaders_adb.archive.reader import read_archive
+from kheaders_adb.device.device import Device
+from kheaders_adb.device.probe import Probe
+from kheaders_adb.errors import ArchiveError, UsageError
+from kheaders_adb.kernel.config import parse_config
+from kheaders_adb.kernel.facts import FactCollector
+from kheaders_adb.kernel.match import match
+from kheaders_adb.model import Level, Verdict
+from kheaders_adb.untrusted.limits import Limits
+
+_RANK = {
+    Level.EXACT: 0,
+    Level.CONSISTENT: 1,
+    Level.REPAIRED: 2,
+    Level.UNMATCHED: 3,
+    Level.MISMATCH: 4,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A kheaders.ko on the host and how its archive fits the running kernel."""
+
+    path: Path
+    carved: CarvedModule
+    verdict: Verdict
+
+
+def best_module(
+    device: Device, probe: Probe, module: Path, limits: Limits
+) -> tuple[Candidate, tuple[str, ...]]:
+    """The module in a file or folder whose archive fits the running kernel best, and why it was taken.
+
+    Args:
+        device: the device, for messages.
+        probe: what it said of itself.
+        module: a kheaders.ko, or a folder that is searched for them.
+        limits: caps for modules and archives.
+
+    Raises:
+        UsageError: it is not there, or none of those in a folder can be used; the message says why.
+        ArchiveError: the one that was named is damaged, unsafe or another module.
+    """
+    best: Candidate | None = None
+    usable, rejected = 0, []
+    for path in _module_files(module):
+        try:
+            candidate = _examine(path, probe, limits)
+        except (ArchiveError, UsageError) as error:
+            if not module.is_dir():
+                raise
+            rejected.append(f"{path.relative_to(module)}: {error.seen}")
+            continue
+        usable += 1
+        # Only one is kept: each holds 4 MB, and a lab may have hundreds.
+        best = min(best or candidate, candidate, key=lambda one: _rank(one, probe))
+    if best is None:
+        raise UsageError(
+            f"{module} holds no usable kheaders.ko"
+            + "".join(f"\n    {reason}" for reason in rejected[:5]),
+            step="choosing a module",
+            device=device.serial,
+            hint="give the kheaders.ko of the running kernel's build",
+        )
+    if not module.is_dir():
+        return best, ()
+    return best, (
+        f"of {usable} modules in {module}, {best.path.relative_to(module)} fits best: "
+        f"its archive is {best.verdict.level} for this kernel",
+    )
+
+
+def _rank(candidate: Candidate, probe: Probe) -> tuple[int, int, bool, str]:
+    verdict = candidate.verdict
+    same_vermagic = (candidate.carved.vermagic or "").split(" ")[0] == probe.identity.release
+    return (_RANK[verdict.level], len(verdict.differing), not same_vermagic, str(candidate.path))
+
+
+def _examine(path: Path, probe: Probe, limits: Limits) -> Candidate:
+    carved = carve_module(path, limits)
+    collector = FactCollector()
+    for member, content in read_archive((carved.archive,), limits):
+        collector.add(member.path, content)
+    verdict = match(
+        probe.identity,
+        parse_config(probe.config) if probe.config is not None else None,
+        collector.facts(),
+        vermagic=carved.vermagic,
+        boot_id_after=probe.identity.boot_id,
+    )
+    return Candidate(path, carved, verdict)
+
+
+def _module_files(module: Path) -> Iterable[Path]:
+    if module.is_dir():
+        return sorted(path for path in module.rglob("*.ko*") if path.is_file())
+    if not module.exists():
+        raise UsageError(
+            f"{module} does not exist", step="choosing a module", hint="check --module"
+        )
+    return (module,)
+
+
+def read_payload(path: Path) -> bytes:
+    """A module's bytes as they lie on the host, to be brought to the device.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}", step="choosing a module"
+        ) from error

@@ -1,0 +1,178 @@
+"""From an archive's bytes to a record in the store: extract, judge, and only then publish."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from kheaders_adb._version import __version__
+from kheaders_adb.archive.reader import read_archive
+from kheaders_adb.errors import MismatchError, StoreError
+from kheaders_adb.kernel.config import render_autoconf
+from kheaders_adb.kernel.facts import AUTOCONF, FactCollector
+from kheaders_adb.kernel.match import repaired
+from kheaders_adb.model import (
+    Archive,
+    ArchiveFacts,
+    HeaderSource,
+    KernelIdentity,
+    Level,
+    Verdict,
+)
+from kheaders_adb.pipeline.options import Tolerance
+from kheaders_adb.store.records import KernelRecord
+from kheaders_adb.store.store import Store
+from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
+
+STEP = "matching the headers with the running kernel"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What an archive turned out to be: for which kernel it is staged, and under which verdict."""
+
+    identity: KernelIdentity
+    verdict: Verdict
+    source: HeaderSource
+
+
+@dataclass(slots=True)
+class Stager:
+    """Stages archives in one store by one set of rules.
+
+    Attributes:
+        store: the store.
+        judge: called with what an archive says once all of it has come.
+        config: the running kernel's configuration, for regenerating autoconf.h; None if unknown.
+        serial: the device that it is for, or None.
+        tolerance: what to do with headers that do not belong to the kernel.
+        limits: caps for the archive.
+        timing_s: receives the seconds of each phase.
+    """
+
+    store: Store
+    judge: Callable[[ArchiveFacts], Judged]
+    config: dict[str, str] | None = None
+    serial: str | None = None
+    tolerance: Tolerance = Tolerance.NOTHING
+    limits: Limits = DEFAULT_LIMITS
+    timing_s: dict[str, float] = field(default_factory=dict)
+
+    def stage(self, chunks: Iterable[bytes], *, expected_sha256: str | None = None) -> KernelRecord:
+        """Extract an archive that the store does not have, while it comes in.
+
+        Args:
+            chunks: its bytes, cut anywhere.
+            expected_sha256: what it must be, or None if that is not known.
+
+        Raises:
+            MismatchError: it does not belong to the kernel, or is not the one expected.
+            ArchiveError, StoreError: it is damaged or unsafe, or the disk failed.
+            Exception: whatever `chunks` raises.
+        """
+        started_s = time.monotonic()
+        collector = FactCollector()
+        digest = hashlib.sha256()
+        with self.store.stage() as staging:
+
+            def kept() -> Iterator[bytes]:
+                for chunk in chunks:
+                    digest.update(chunk)
+                    staging.write_archive(chunk)
+                    yield chunk
+
+            for member, content in read_archive(kept(), self.limits):
+                staging.add(member, content)
+                collector.add(member.path, content)
+            self.timing_s["read"] = time.monotonic() - started_s
+            if expected_sha256 not in (None, digest.hexdigest()):
+                raise MismatchError(
+                    "the archive that the kernel shows is not the one in the module given",
+                    step=STEP,
+                    device=self.serial,
+                    hint="another kheaders was loaded meanwhile; see `lsmod` on the device, try again",
+                )
+            facts = collector.facts()
+            judged = self._accept(self.judge(facts))
+            if judged.verdict.level is Level.REPAIRED:
+                assert (
+                    self.config is not None
+                )  # nothing is repaired against an unknown configuration
+                staging.replace(AUTOCONF, render_autoconf(self.config, facts.config))
+            archive = staging.publish(facts)
+            assert staging.tree is not None
+            record = self._record(judged, archive, staging.tree)
+        self.timing_s["stage"] = time.monotonic() - started_s - self.timing_s["read"]
+        return record
+
+    def restage(self, sha256: str) -> KernelRecord:
+        """Judge an archive that the store has, without reading it again.
+
+        Raises:
+            MismatchError: it does not belong to the kernel.
+            StoreError: it is not there any more, or the disk failed.
+        """
+        info = self.store.tree_info(sha256)
+        if info is None:
+            raise StoreError(
+                f"archive {sha256[:12]} vanished from the store while it was needed",
+                step="staging",
+                hint="is `gc` or `remove` running? run the same command again",
+            )
+        judged = self._accept(self.judge(info.facts))
+        if judged.verdict.level is Level.REPAIRED:
+            return self.stage((self.store.archive_path(sha256).read_bytes(),))
+        return self._record(judged, info.archive, sha256)
+
+    def stage_or_restage(self, data: bytes) -> KernelRecord:
+        """Stage an archive that is at hand as a whole; the same archive is never extracted twice."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        if sha256 in self.store.find_archive(len(data)):
+            return self.restage(sha256)
+        return self.stage((data,))
+
+    def _accept(self, judged: Judged) -> Judged:
+        verdict = judged.verdict
+        if self.tolerance.repairs(verdict):
+            return Judged(judged.identity, repaired(verdict), judged.source)
+        if self.tolerance.accepts(verdict):
+            return judged
+        raise mismatch_error(verdict, self.serial, STEP)
+
+    def _record(self, judged: Judged, archive: Archive, tree: str) -> KernelRecord:
+        record = KernelRecord(
+            identity=judged.identity,
+            verdict=judged.verdict,
+            source=judged.source,
+            archive=archive,
+            tree=tree,
+            tool_version=__version__,
+            serial=self.serial,
+            staged_at=self.store.now(),
+        )
+        self.store.record(record)
+        return record
+
+
+def mismatch_error(verdict: Verdict, serial: str | None, step: str) -> MismatchError:
+    """The error for a verdict that is a mismatch, with every check that differs on a line of its own."""
+    rows = "".join(
+        f"\n    {check.name}: the kernel has {check.expected}, the headers have {check.found}"
+        + (f"\n        ({check.note})" if check.note else "")
+        for check in verdict.differing
+    )
+    only_config = [check.name for check in verdict.differing] == ["config"]
+    return MismatchError(
+        f"these headers do not belong to the running kernel:{rows}",
+        verdict=verdict,
+        step=step,
+        device=serial,
+        hint=(
+            "get the headers of this very build; or stage these with autoconf.h regenerated from the "
+            "running kernel (--repair-config), or as they are (--allow-mismatch)"
+            if only_config
+            else "get the kheaders.ko of this very build; --allow-mismatch stages these, marked as wrong"
+        ),
+    )

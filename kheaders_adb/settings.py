@@ -1,0 +1,96 @@
+"""From what a user says and what the environment holds to the library's values.
+
+The one place that reads the environment; the command line and `api` come here, nothing below does.
+Imports are inside the functions, so that finding the store does not cost the imports of a device.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kheaders_adb.errors import UsageError
+
+if TYPE_CHECKING:
+    from kheaders_adb.adb.deadline import Deadline
+    from kheaders_adb.adb.select import Selection
+    from kheaders_adb.adb.server import AdbServer
+    from kheaders_adb.store import Store
+
+DEFAULT_TIMEOUT_S = 120.0
+IDLE_TIMEOUT_S = 30.0
+"""How long a device may be silent: longer than any command of ours takes, shorter than patience."""
+
+
+def adb_server(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    socket: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> AdbServer:
+    """The adb server that ``-H``, ``-P``, ``-L`` and adb's own variables mean."""
+    from kheaders_adb.adb.address import resolve_address
+    from kheaders_adb.adb.server import AdbServer
+
+    return AdbServer(resolve_address(host=host, port=port, socket=socket, environ=environ))
+
+
+def selection(
+    *,
+    serial: str | None = None,
+    usb: bool = False,
+    tcp: bool = False,
+    transport_id: int | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Selection:
+    """The device that ``-s``, ``-d``, ``-e``, ``-t`` and ``ANDROID_SERIAL`` mean."""
+    from kheaders_adb.adb.select import resolve_selection
+
+    return resolve_selection(
+        serial=serial, usb=usb, tcp=tcp, transport_id=transport_id, environ=environ
+    )
+
+
+def deadline(timeout_s: float | None = None) -> Deadline:
+    """The deadline for everything that follows, starting now.
+
+    Raises:
+        UsageError: `timeout_s` is not a time.
+    """
+    from kheaders_adb.adb.deadline import Deadline
+
+    if timeout_s is None:
+        timeout_s = DEFAULT_TIMEOUT_S
+    if not 0 < timeout_s < 1e6:
+        raise UsageError("--timeout wants a number of seconds above 0")
+    return Deadline.after(timeout_s, idle_s=min(timeout_s, IDLE_TIMEOUT_S))
+
+
+def store_path(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the store is: `path`, ``$KHEADERS_ADB_STORE``, or the user's cache directory."""
+    if path is not None:
+        return path
+    if named := environ.get("KHEADERS_ADB_STORE"):
+        return Path(named)
+    import platformdirs
+
+    return platformdirs.user_cache_path("kheaders-adb")
+
+
+def clang(environ: Mapping[str, str] = os.environ) -> str | None:
+    """The clang that the user has chosen with ``$CLANG``."""
+    return environ.get("CLANG") or None
+
+
+def open_store(path: Path | None = None) -> Store:
+    """The store, made if it is not there yet.
+
+    Raises:
+        StoreError: it cannot be made, or is of a newer format.
+    """
+    from kheaders_adb.store import Store
+
+    return Store.open(store_path(path))

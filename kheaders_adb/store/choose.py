@@ -1,0 +1,83 @@
+"""What a user may call a kernel: the KERNEL argument of the commands."""
+
+from __future__ import annotations
+
+import re
+
+from kheaders_adb.errors import UsageError
+from kheaders_adb.store import paths
+from kheaders_adb.store.lookup import Shelf
+from kheaders_adb.store.records import KernelRecord
+
+_CHOOSING = "choosing the kernel"
+_KEY_PREFIX = re.compile(r"[0-9a-f]{4,64}")
+#: How many candidates an error names.
+_MAX_NAMED = 8
+
+
+def resolve(store: Shelf, text: str) -> KernelRecord:
+    """The kernel that a user means.
+
+    Args:
+        store: the store.
+        text: ``latest`` (the one staged last), ``@SERIAL`` (the one that this device was last seen
+            running), a release if only one kernel has it, or at least 4 digits of a key.
+
+    Raises:
+        UsageError: none or several are meant; the message lists them.
+        StoreError: the disk failed, or the record of the one that is meant is broken.
+    """
+    if text.startswith("@"):
+        return _resolve_device(store, text[1:])
+    if paths.SHA256.fullmatch(text) is not None:
+        record = store.read_kernel(store.kernel_path(text))
+        if record is not None:
+            return record
+    records = store.records()
+    if not records:
+        raise UsageError(
+            f"no kernel is staged in {store.root}",
+            step=_CHOOSING,
+            hint="run `kheaders-adb pull` first",
+        )
+    if text == "latest":
+        return records[0]
+    meant = [record for record in records if record.identity.release == text]
+    if not meant and _KEY_PREFIX.fullmatch(text) is not None:
+        meant = [record for record in records if record.key.startswith(text)]
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        raise UsageError(
+            f"{text!r} means {len(meant)} kernels: {_listed(meant)}",
+            step=_CHOOSING,
+            hint="give more digits of the key",
+        )
+    raise UsageError(
+        f"no staged kernel is called {text!r}; there are {_listed(records)}",
+        step=_CHOOSING,
+        hint="give a key (4 digits or more), a release, @SERIAL or `latest`",
+    )
+
+
+def _resolve_device(store: Shelf, serial: str) -> KernelRecord:
+    record = store.running(serial)
+    if record is not None:
+        return record
+    known = ", ".join(f"@{device.serial}" for device in store.devices()[:_MAX_NAMED]) or "none"
+    raise UsageError(
+        f"no kernel is staged for the device {serial!r}; the devices known are: {known}",
+        step=_CHOOSING,
+        device=serial or None,
+        hint="run `kheaders-adb pull -s SERIAL` first",
+    )
+
+
+def _listed(records: list[KernelRecord]) -> str:
+    named = [
+        f"{record.key[:12]} ({record.identity.release}, {record.identity.version[:60]})"
+        for record in records[:_MAX_NAMED]
+    ]
+    if len(records) > _MAX_NAMED:
+        named.append(f"and {len(records) - _MAX_NAMED} more")
+    return ", ".join(named)

@@ -1,0 +1,135 @@
+"""Taking an archive or a tree out of the store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from hashlib import sha256
+from pathlib import Path
+
+from kheaders_adb.errors import StoreError, UsageError
+from kheaders_adb.store import durable, manifest
+from kheaders_adb.store.faults import wrapped
+from kheaders_adb.store.manifest import EntryKind
+from kheaders_adb.store.records import KernelRecord
+from kheaders_adb.store.store import Store
+
+_STEP = "exporting"
+_CHUNK_BYTES = 1 << 20
+_DAMAGED = "find out more with `kheaders-adb verify`, mend it with `verify --repair`"
+
+
+def export_archive(
+    store: Store, record: KernelRecord, output: Path, *, overwrite: bool = False
+) -> int:
+    """Copy the archive's original bytes, checked against its sha256, to a file.
+
+    Args:
+        store: the store.
+        record: the kernel.
+        output: the file on the host.
+        overwrite: whether a file that is there is replaced.
+
+    Returns:
+        The number of bytes.
+
+    Raises:
+        UsageError: there is such a file already.
+        StoreError: the archive is missing or damaged, or a disk failed; ``output`` is as before.
+    """
+    _refuse_existing(output, overwrite=overwrite)
+    source = store.archive_path(record.archive.sha256)
+    draft = _draft(output)
+    try:
+        with wrapped(_STEP, output), draft.open("xb") as target:
+            try:
+                file = source.open("rb")
+            except FileNotFoundError as error:
+                raise StoreError(f"{source} is not there", step=_STEP, hint=_DAMAGED) from error
+            hashed, size_bytes = sha256(), 0
+            with file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    hashed.update(chunk)
+                    size_bytes += len(chunk)
+                    target.write(chunk)
+            if hashed.hexdigest() != record.archive.sha256:
+                raise StoreError(f"{source} is damaged", step=_STEP, hint=_DAMAGED)
+            target.flush()
+            os.fsync(target.fileno())
+        with wrapped(_STEP, output):
+            draft.rename(output)
+    finally:
+        draft.unlink(missing_ok=True)
+    return size_bytes
+
+
+def export_tree(store: Store, record: KernelRecord, output: Path) -> int:
+    """Copy the tree, every file checked against its digest, to a new folder of ordinary writable files.
+
+    Args:
+        store: the store.
+        record: the kernel.
+        output: the folder on the host; it must not be there, or be empty.
+
+    Returns:
+        The number of files.
+
+    Raises:
+        UsageError: ``output`` is there and not empty.
+        StoreError: the tree is missing or damaged, or a disk failed; ``output`` is as before.
+    """
+    with wrapped(_STEP, output):
+        if output.is_symlink() or (
+            output.exists() and not (output.is_dir() and not any(output.iterdir()))
+        ):
+            raise UsageError(
+                f"{output} is there already", step=_STEP, hint="give a new or an empty folder"
+            )
+    text = store.read_if_there(store.manifest_path(record.tree))
+    if text is None:
+        raise StoreError(f"the tree {record.tree} is not there", step=_STEP, hint=_DAMAGED)
+    entries = manifest.decode(text).entries
+    top = store.tree_path(record.tree)
+    draft = _draft(output)
+    try:
+        with wrapped(_STEP, output):
+            draft.mkdir()
+            files = 0
+            for entry in entries:
+                target = draft / entry.path
+                if entry.kind is EntryKind.COLLIDED:
+                    continue
+                if entry.kind is EntryKind.DIRECTORY:
+                    target.mkdir(parents=True, exist_ok=True)
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if entry.target is not None:
+                    target.symlink_to(entry.target)
+                    continue
+                try:
+                    content = (top / entry.path).read_bytes()
+                except FileNotFoundError:
+                    content = b""
+                if sha256(content).hexdigest() != entry.sha256:
+                    raise StoreError(f"{top / entry.path} is damaged", step=_STEP, hint=_DAMAGED)
+                target.write_bytes(content)
+                files += 1
+            draft.rename(output)
+            durable.fsync_path(output.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return files
+
+
+def _refuse_existing(output: Path, *, overwrite: bool) -> None:
+    with wrapped(_STEP, output):
+        if output.is_dir() or (not overwrite and os.path.lexists(output)):
+            raise UsageError(
+                f"{output} is there already",
+                step=_STEP,
+                hint="give another file with -o, or remove that one first",
+            )
+
+
+def _draft(output: Path) -> Path:
+    return output.parent / f".{output.name}.{os.getpid()}-{os.urandom(4).hex()}"

@@ -1,0 +1,290 @@
+"""Removing what is no longer needed: by age, number and size, beside running pulls.
+
+What is removed vanishes in one step: under the store's own lock the records go and the trees move to
+``tmp``, where they are then deleted at leisure.  A pull that has found or published a tree but not yet
+recorded its kernel has left a time stamp on the tree that is later than all its records' (see
+``Store._use``); such a tree stays for a grace period.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kheaders_adb.errors import StoreError
+from kheaders_adb.store import paths, scratch
+from kheaders_adb.store.faults import wrapped
+from kheaders_adb.store.locks import guarded, is_locked
+from kheaders_adb.store.lookup import BrokenRecord
+from kheaders_adb.store.records import KernelRecord
+from kheaders_adb.store.store import Store
+from kheaders_adb.store.upkeep.usage import Usage
+
+#: How long a tree that no kernel's record names is left to whoever is about to record it.
+GRACE_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Which kernels gc removes: those against which a limit is, unless something keeps them.
+
+    Attributes:
+        max_age_s: remove kernels that were not used for longer than this many seconds.
+        max_kernels: remove the kernels used least recently until only so many are left.
+        max_size_bytes: remove the kernels used least recently until the store takes no more than this.
+        keep_latest_per_device: keep the kernels staged last for each device, so many of each.
+        grace_s: seconds for which a tree without a kernel's record is left alone.
+
+    Kernels that are pinned or in use (``Store.in_use``) are kept in any case.  Without any limit, gc
+    removes only litter: unfinished trees of dead processes, and what no kernel's record names.
+    """
+
+    max_age_s: float | None = None
+    max_kernels: int | None = None
+    max_size_bytes: int | None = None
+    keep_latest_per_device: int = 0
+    grace_s: float = GRACE_S
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What gc removed, or would remove.
+
+    Attributes:
+        removed: the kernels, least recently used first.
+        kept: how many kernels are left.
+        trees: the names of the trees that went.
+        archives: the sha256 of the archives that went.
+        broken: files among the records that were no records; they went as well.
+        litter: how many unfinished things of dead processes went.
+        freed_bytes: how much disk that was, hard links counted once.
+    """
+
+    removed: tuple[KernelRecord, ...]
+    kept: int
+    trees: tuple[str, ...]
+    archives: tuple[str, ...]
+    broken: tuple[BrokenRecord, ...]
+    litter: int
+    freed_bytes: int
+
+
+def collect(store: Store, policy: Policy | None = None, *, dry_run: bool = False) -> Collected:
+    """Remove the kernels that the policy is against, and everything that nothing refers to.
+
+    Args:
+        store: the store.
+        policy: what to remove; None removes no kernel.
+        dry_run: only say what would be removed.
+
+    Returns:
+        What was removed.
+
+    Raises:
+        StoreError: the disk failed.
+
+    Guarantees:
+        A pull that runs at the same time keeps the tree that it has found or published.
+    """
+    policy = policy or Policy()
+    if not store.exists:
+        return Collected((), 0, (), (), (), 0, 0)
+    usage = Usage.of(store)
+    doomed = _choose(store, policy, usage.copy())
+    litter = 0
+    if dry_run:
+        sweep = _Sweep(store, policy.grace_s, doomed)
+    else:
+        litter = scratch.sweep(store.root)
+        sweep = _carry_out(store, policy.grace_s, doomed)
+    return sweep.result(litter, usage)
+
+
+def remove(store: Store, key: str) -> Collected:
+    """Forget one kernel, with its pin, and remove its tree and archive unless another kernel needs them.
+
+    Args:
+        store: the store.
+        key: the kernel's whole key.
+
+    Returns:
+        What was removed.
+
+    Raises:
+        StoreError: there is no such kernel, a running command uses it, or the disk failed.
+    """
+    record = next((record for record in store.records() if record.key == key), None)
+    if record is None:
+        raise StoreError(f"no kernel {key} is staged in {store.root}", step="removing the kernel")
+    if is_locked(store.use_lock_path(key)):
+        raise StoreError(
+            f"kernel {key[:12]} is being used by a running command",
+            step="removing the kernel",
+            hint="let it finish, then run the same command again",
+        )
+    usage = Usage.of(store)
+    store.unpin(key)
+    sweep = _carry_out(store, GRACE_S, [record])
+    return sweep.result(0, usage)
+
+
+def _carry_out(store: Store, grace_s: float, doomed: list[KernelRecord]) -> _Sweep:
+    folder, lock_fd = scratch.make_folder(store.root)
+    try:
+        with wrapped("removing kernels", store.root), guarded(store.root, exclusive=True):
+            sweep = _Sweep(store, grace_s, doomed)
+            sweep.move_to(folder)
+    finally:
+        scratch.discard(folder, lock_fd)
+    return sweep
+
+
+def _choose(store: Store, policy: Policy, usage: Usage) -> list[KernelRecord]:
+    """The kernels to remove, least recently used first."""
+    records = sorted(store.records(), key=lambda record: (_last_use(record), record.key))
+    protected = set(store.pinned()) | _latest_per_device(store, records, policy)
+    now = store.now()
+    too_many = len(records) - policy.max_kernels if policy.max_kernels is not None else 0
+    size_bytes = usage.total_bytes
+    remaining = Counter(record.tree for record in records)
+    doomed = []
+    for record in records:
+        too_old = policy.max_age_s is not None and now - _last_use(record) > policy.max_age_s
+        too_big = policy.max_size_bytes is not None and size_bytes > policy.max_size_bytes
+        if not (too_old or too_many > 0 or too_big) or record.key in protected:
+            continue
+        if is_locked(store.use_lock_path(record.key)):
+            continue
+        doomed.append(record)
+        too_many -= 1
+        remaining[record.tree] -= 1
+        if not remaining[record.tree]:
+            size_bytes -= usage.remove(record.tree)
+    return doomed
+
+
+def _latest_per_device(store: Store, records: Iterable[KernelRecord], policy: Policy) -> set[str]:
+    count = policy.keep_latest_per_device
+    if count <= 0:
+        return set()
+    present = {record.key for record in records}
+    kept: set[str] = set()
+    for device in store.devices():
+        kept.update([key for key in device.history if key in present][:count])
+    return kept
+
+
+def _last_use(record: KernelRecord) -> float:
+    return record.staged_at if record.last_used_at is None else record.last_used_at
+
+
+class _Sweep:
+    """One consistent look at the store: what is to go.  To act on it, hold the store's lock exclusively."""
+
+    def __init__(self, store: Store, grace_s: float, doomed: list[KernelRecord]) -> None:
+        self._store = store
+        self._grace_s = grace_s
+        scan = store.scan()
+        used = {record.key: record.last_used_at for record in scan.records}
+        # A kernel that was used since it was chosen is not the least recently used one any more.
+        self.removed = tuple(
+            record
+            for record in doomed
+            if used.get(record.key, -1.0) == record.last_used_at
+            and not is_locked(store.use_lock_path(record.key))
+        )
+        gone = {record.key for record in self.removed}
+        self.kept = tuple(record for record in scan.records if record.key not in gone)
+        self.broken = tuple(broken for broken in scan.broken if self._is_old(broken.path))
+        needed = {record.tree for record in self.kept}
+        there = {
+            path.name for path in store.listing(paths.TREES) if paths.TREE.fullmatch(path.name)
+        }
+        self.trees = tuple(sorted(tree for tree in there - needed if self._is_unused(tree)))
+        left = there.difference(self.trees)
+        needed_archives = {tree.partition("-")[0] for tree in left}
+        self.archives = tuple(
+            sha256
+            for path in store.listing(paths.ARCHIVES)
+            if paths.SHA256.fullmatch(sha256 := path.name.removesuffix(".tar.xz"))
+            and sha256 not in needed_archives
+        )
+        kernels = {record.key for record in self.kept}
+        self._files = (
+            *(store.kernel_path(key) for key in gone),
+            *(store.use_lock_path(key) for key in gone),
+            *(broken.path for broken in self.broken),
+            *(
+                store.device_path(device.serial)
+                for device in store.devices()
+                if not kernels & {device.kernel, *device.history}
+            ),
+            *(
+                path
+                for path in store.listing(paths.PINS)
+                if path.name in gone or (path.name not in kernels and self._is_old(path))
+            ),
+            *(
+                path
+                for path in store.listing(paths.MANIFESTS)
+                if paths.TREE.fullmatch(tree := path.name.removesuffix(".manifest"))
+                and tree not in left
+            ),
+            *(store.archive_path(sha256) for sha256 in self.archives),
+        )
+
+    def _is_old(self, path: Path) -> bool:
+        stamp = _stamp(path)
+        return stamp is not None and self._store.now() - stamp >= self._grace_s
+
+    def _is_unused(self, tree: str) -> bool:
+        """Whether nobody is about to record a kernel with this tree."""
+        path = self._store.tree_path(tree)
+        if self._is_old(path):
+            return True
+        stamp, last_use = _stamp(path), _last_use_of(tree, self.removed)
+        return stamp is not None and last_use is not None and stamp <= last_use
+
+    def move_to(self, folder: Path) -> None:
+        """Take it all away: first whatever names a tree, then the tree."""
+        for path in self._files:
+            path.unlink(missing_ok=True)
+        for tree in self.trees:
+            self._store.tree_path(tree).rename(folder / tree)
+        self._restamp()
+
+    def _restamp(self) -> None:
+        """Let trees that stay not look as if the kernels that went were about to be recorded."""
+        for tree in {record.tree for record in self.removed} - set(self.trees):
+            path = self._store.tree_path(tree)
+            stamp, last_use = _stamp(path), _last_use_of(tree, self.removed)
+            still = _last_use_of(tree, self.kept)
+            if stamp is None or last_use is None or still is None or stamp > last_use:
+                continue
+            os.utime(path, (still, still))
+
+    def result(self, litter: int, usage: Usage) -> Collected:
+        """What was or would be removed; ``usage`` is the store's from before."""
+        return Collected(
+            removed=self.removed,
+            kept=len(self.kept),
+            trees=self.trees,
+            archives=self.archives,
+            broken=self.broken,
+            litter=litter,
+            freed_bytes=sum(usage.remove(tree) for tree in self.trees),
+        )
+
+
+def _last_use_of(tree: str, records: Iterable[KernelRecord]) -> float | None:
+    return max((_last_use(record) for record in records if record.tree == tree), default=None)
+
+
+def _stamp(path: Path) -> float | None:
+    try:
+        return path.stat(follow_symlinks=False).st_mtime
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,173 @@
+"""Mending a tree from its stored archive."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+from kheaders_adb.errors import KheadersError
+from kheaders_adb.model import Member, MemberKind
+from kheaders_adb.store import durable, manifest, paths, scratch
+from kheaders_adb.store.locks import guarded
+from kheaders_adb.store.manifest import Entry, EntryKind
+from kheaders_adb.store.store import Store
+from kheaders_adb.store.upkeep.problems import Problem, ProblemKind
+
+#: Turns the bytes of an archive into its members; the archive package's reader.
+ReadArchive = Callable[[Iterable[bytes]], Iterator[tuple[Member, bytes]]]
+
+_CHUNK_BYTES = 1 << 20
+_FILES = (EntryKind.FILE, EntryKind.REGENERATED)
+
+
+class Repair:
+    """Mends one tree from its archive.
+
+    A damaged file is not written over but replaced, so that it is no longer shared with other trees.
+    """
+
+    def __init__(self, store: Store, tree: str, read_archive: ReadArchive) -> None:
+        self._store = store
+        self._tree = tree
+        self._top = store.root / paths.TREES / tree
+        self._read_archive = read_archive
+
+    def mend(self, problems: list[Problem]) -> list[Problem]:
+        """The same problems, with those that could be put right marked so."""
+        by_kind: dict[ProblemKind, list[Problem]] = {}
+        for problem in problems:
+            by_kind.setdefault(problem.kind, []).append(problem)
+        if ProblemKind.TREE in by_kind:
+            return [replace(problem, remedy=problem.remedy or "pull again") for problem in problems]
+        if ProblemKind.MANIFEST in by_kind:
+            return self._set_aside(problems)
+        if ProblemKind.ARCHIVE in by_kind:
+            # A damaged archive proves nothing; without it the next pull brings a sound one.
+            self._store.archive_path(self._tree.partition("-")[0]).unlink(missing_ok=True)
+        text = self._store.read_if_there(self._store.manifest_path(self._tree))
+        if text is None:
+            return problems
+        entries = {entry.path: entry for entry in manifest.decode(text).entries}
+        mended = {
+            problem.path
+            for problem in by_kind.get(ProblemKind.EXTRA, ())
+            if self._remove(problem.path)
+        }
+        damaged = [
+            entries[problem.path]
+            for problem in problems
+            if problem.kind not in (ProblemKind.EXTRA, ProblemKind.ARCHIVE)
+        ]
+        files = {entry.path: entry for entry in damaged if entry.kind in _FILES}
+        for entry in damaged:
+            if entry.path not in files and self._restore(entry):
+                mended.add(entry.path)
+        if files:
+            mended |= self._restore_files(files, usable=ProblemKind.ARCHIVE not in by_kind)
+        return [
+            replace(problem, repaired=True, remedy=None)
+            if problem.path in mended
+            else replace(problem, remedy=problem.remedy or self._remedy(entries, problem))
+            for problem in problems
+        ]
+
+    def _remedy(self, entries: dict[str, Entry], problem: Problem) -> str:
+        entry = entries.get(problem.path)
+        if entry is not None and entry.kind is EntryKind.REGENERATED:
+            return "it is regenerated, not the archive's: remove the kernel and pull again"
+        return "the archive cannot mend it: remove the kernel and pull again"
+
+    def _set_aside(self, problems: list[Problem]) -> list[Problem]:
+        """Take out a tree that nothing can be proved of; it counts as absent already."""
+        folder, lock_fd = scratch.make_folder(self._store.root)
+        try:
+            with guarded(self._store.root, exclusive=True):
+                if self._top.is_dir():
+                    self._top.rename(folder / "tree")
+                self._store.manifest_path(self._tree).unlink(missing_ok=True)
+        finally:
+            scratch.discard(folder, lock_fd)
+        return [
+            replace(problem, remedy="the tree was taken out of the store: pull again")
+            for problem in problems
+        ]
+
+    def _restore_files(self, wanted: dict[str, Entry], *, usable: bool) -> set[str]:
+        mended: set[str] = set()
+        by_mode = [entry for entry in wanted.values() if self._has_content(entry)]
+        for entry in by_mode:
+            (self._top / entry.path).chmod(0o444)
+            mended.add(entry.path)
+        if not usable or not set(wanted) - mended:
+            return mended
+        archive = self._store.archive_path(self._tree.partition("-")[0])
+        try:
+            for member, content in self._read_archive(_chunks(archive)):
+                entry_or_none = wanted.get(member.path)
+                if (
+                    entry_or_none is not None
+                    and member.path not in mended
+                    and member.kind is MemberKind.FILE
+                    and sha256(content).hexdigest() == entry_or_none.sha256
+                ):
+                    self._put(member.path, content)
+                    mended.add(member.path)
+        except KheadersError:
+            # Its bytes are those that were read once; a reader that has become stricter refuses them now.
+            return mended
+        return mended
+
+    def _has_content(self, entry: Entry) -> bool:
+        path = self._top / entry.path
+        try:
+            return (
+                stat.S_ISREG(path.lstat().st_mode)
+                and sha256(path.read_bytes()).hexdigest() == entry.sha256
+            )
+        except OSError:
+            return False
+
+    def _put(self, name: str, content: bytes) -> None:
+        """Put a file in its place: written beside, brought to the disk, renamed."""
+        path = self._top / name
+        with (
+            guarded(self._store.root, exclusive=False),
+            scratch.draft(self._store.root, content) as draft,
+        ):
+            draft.chmod(0o444)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            draft.rename(path)
+        durable.fsync_path(path.parent)
+
+    def _restore(self, entry: Entry) -> bool:
+        """Put a folder or a symlink in its place."""
+        path = self._top / entry.path
+        self._remove(entry.path)
+        if entry.kind is EntryKind.SYMLINK:
+            assert entry.target is not None
+            path.symlink_to(entry.target)
+        else:
+            path.mkdir(exist_ok=True)
+        return True
+
+    def _remove(self, name: str) -> bool:
+        path = self._top / name
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # it went with an extra folder, which comes first
+        return True
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk

@@ -1,0 +1,319 @@
+"""Checking what is in the store against recorded digests, and mending it from the stored archives."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+from kheaders_adb.errors import StoreError
+from kheaders_adb.store import manifest, paths
+from kheaders_adb.store.faults import wrapped
+from kheaders_adb.store.manifest import Entry, EntryKind, Manifest
+from kheaders_adb.store.records import KernelRecord
+from kheaders_adb.store.store import Store
+from kheaders_adb.store.upkeep.problems import Problem, ProblemKind
+from kheaders_adb.store.upkeep.repair import ReadArchive, Repair
+
+_STEP = "verifying the store"
+_CHUNK_BYTES = 1 << 20
+_FILES = (EntryKind.FILE, EntryKind.REGENERATED)
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was looked at and what was wrong.
+
+    Attributes:
+        trees: the names of the trees that were looked at.
+        files: how many files were in them.
+        problems: all that was wrong, in the order of trees and paths.
+    """
+
+    trees: tuple[str, ...]
+    files: int
+    problems: tuple[Problem, ...]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether everything is now as it was recorded."""
+        return all(problem.repaired for problem in self.problems)
+
+
+def verify(
+    store: Store,
+    records: Iterable[KernelRecord] | None = None,
+    *,
+    repair_with: ReadArchive | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Verified:
+    """Compare trees, manifests and archives with what was recorded when they were published.
+
+    Every file is read.  Trees that gc removes meanwhile are left out.
+
+    Args:
+        store: the store.
+        records: the kernels whose trees are looked at; None for everything in the store, named by a
+            record or not.
+        repair_with: the archive reader; given, what is wrong is mended from the stored archives, and what
+            cannot be mended is taken out of the store, so that the next pull stages it anew.
+        on_progress: called with the trees done and the trees in all.
+
+    Returns:
+        What was wrong, and what was mended.
+
+    Raises:
+        StoreError: the disk failed.
+    """
+    if not store.exists:
+        return Verified((), 0, ())
+    problems: list[Problem] = []
+    if records is None:
+        names = {path.name for path in store.listing(paths.TREES)}
+        scan = store.scan()
+        names |= {record.tree for record in scan.records}
+        problems += [
+            _broken_record(store, broken.path, broken.seen, repair_with) for broken in scan.broken
+        ]
+    else:
+        names = {record.tree for record in records}
+    checker = _Checker(store)
+    files = 0
+    trees = sorted(names)
+    for done, tree in enumerate(trees):
+        if on_progress is not None:
+            on_progress(done, len(trees))
+        with wrapped(_STEP, store.root / paths.TREES / tree):
+            found, count = checker.check(tree)
+            if found and repair_with is not None:
+                found = Repair(store, tree, repair_with).mend(found)
+        problems += found
+        files += count
+    if on_progress is not None:
+        on_progress(len(trees), len(trees))
+    return Verified(tuple(trees), files, tuple(problems))
+
+
+def _broken_record(store: Store, path: Path, seen: str, repair_with: ReadArchive | None) -> Problem:
+    problem = Problem("", str(path.relative_to(store.root)), ProblemKind.RECORD, seen)
+    if repair_with is None:
+        return replace(problem, remedy="pull again, or remove it with `verify --repair`")
+    with wrapped(_STEP, path):
+        path.unlink(missing_ok=True)
+    return replace(problem, repaired=True)
+
+
+_Inode = tuple[int, int]
+
+
+class _Checker:
+    """Looks at trees; reads a content that several of them share once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._digests: dict[_Inode, tuple[tuple[int, int, int], str]] = {}
+        self._archives: dict[str, Problem | None] = {}
+        self._sharers: dict[_Inode, tuple[str, ...]] = {}
+        self._damaged: dict[str, tuple[_Inode, bytes]] = {}
+
+    def check(self, tree: str) -> tuple[list[Problem], int]:
+        """What is wrong with one tree, and the number of its files."""
+        if paths.TREE.fullmatch(tree) is None:
+            path = f"{paths.TREES}/{tree}"
+            seen, remedy = "this is not the name of a tree", "move it out of the store"
+            return [Problem(tree, path, ProblemKind.TREE, seen, remedy=remedy)], 0
+        top = self._store.tree_path(tree)
+        problems: list[Problem] = []
+        if not top.is_dir():
+            if any(record.tree == tree for record in self._store.records()):
+                problems.append(
+                    Problem(
+                        tree, f"{paths.TREES}/{tree}", ProblemKind.TREE, "the tree is not there"
+                    )
+                )
+            return problems, 0
+        archive = self._archive(tree.partition("-")[0], tree)
+        if archive is not None:
+            problems.append(archive)
+        text = self._store.read_if_there(self._store.manifest_path(tree))
+        try:
+            recorded = None if text is None else manifest.decode(text)
+            seen = "the manifest is not there"
+        except StoreError as error:
+            recorded, seen = None, error.seen
+        if recorded is None:
+            path = f"{paths.MANIFESTS}/{tree}.manifest"
+            problems.append(Problem(tree, path, ProblemKind.MANIFEST, seen))
+            files = 0
+        else:
+            self._damaged.clear()
+            found, files = self._compare(tree, top, recorded)
+            problems += self._with_sharers(found)
+        return (problems, files) if top.is_dir() else ([], 0)  # gc took it meanwhile
+
+    def _archive(self, digest: str, tree: str) -> Problem | None:
+        """What is wrong with an archive; looked at once for all its trees."""
+        if digest not in self._archives:
+            path = self._store.archive_path(digest)
+            seen = None
+            try:
+                with path.open("rb") as file:
+                    hashed = sha256()
+                    while chunk := file.read(_CHUNK_BYTES):
+                        hashed.update(chunk)
+                if hashed.hexdigest() != digest:
+                    seen = "the archive's content has changed"
+            except FileNotFoundError:
+                seen = "the archive is not there"
+            except OSError as error:
+                seen = f"the archive cannot be read: {os.strerror(error.errno or 0)}"
+            name = str(path.relative_to(self._store.root))
+            self._archives[digest] = (
+                Problem(tree, name, ProblemKind.ARCHIVE, seen, remedy="pull again with --refresh")
+                if seen is not None
+                else None
+            )
+            return self._archives[digest]
+        return None
+
+    def _compare(self, tree: str, top: Path, recorded: Manifest) -> tuple[list[Problem], int]:
+        problems = []
+        expected: set[str] = set()
+        # Folders come before what is in them.  Nothing is looked at through a link in a folder's place.
+        bad_folders: tuple[str, ...] = ()
+        files = 0
+        for entry in recorded.entries:
+            if entry.kind is EntryKind.COLLIDED:
+                continue
+            expected.add(entry.path)
+            files += entry.kind in _FILES
+            if entry.path.startswith(bad_folders):
+                problem: Problem | None = Problem(
+                    tree, entry.path, ProblemKind.MISSING, "the folder that it is in is not sound"
+                )
+            else:
+                problem = self._entry(tree, f"{top}/{entry.path}", entry)
+            if problem is not None:
+                problems.append(problem)
+                if entry.kind is EntryKind.DIRECTORY:
+                    bad_folders += (f"{entry.path}/",)
+        problems += [
+            Problem(tree, path, ProblemKind.EXTRA, "nothing of the archive's")
+            for path in _paths(top)
+            if path not in expected
+        ]
+        return problems, files
+
+    def _entry(self, tree: str, path: str, entry: Entry) -> Problem | None:
+        def problem(kind: ProblemKind, seen: str) -> Problem:
+            return Problem(tree, entry.path, kind, seen)
+
+        try:
+            found = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return problem(ProblemKind.MISSING, "it is not there")
+        kind = stat.S_IFMT(found.st_mode)
+        match entry.kind:
+            case EntryKind.DIRECTORY:
+                if kind != stat.S_IFDIR:
+                    return problem(ProblemKind.TYPE, "it is not a folder")
+            case EntryKind.SYMLINK:
+                if kind != stat.S_IFLNK:
+                    return problem(ProblemKind.TYPE, "it is not a symlink")
+                target = os.readlink(path)  # noqa: PTH115  (a Path would drop a leading './')
+                if target != entry.target:
+                    return problem(
+                        ProblemKind.TARGET, f"it points to {target!r}, not {entry.target!r}"
+                    )
+            case _:
+                if kind != stat.S_IFREG:
+                    return problem(ProblemKind.TYPE, "it is not a regular file")
+                try:
+                    digest = self._digest(path, found)
+                except FileNotFoundError:
+                    return problem(ProblemKind.MISSING, "it is not there")
+                except OSError as error:
+                    seen = f"it cannot be read: {os.strerror(error.errno or 0)}"
+                    self._note_damage(entry, found)
+                    return problem(ProblemKind.UNREADABLE, seen)
+                if digest != entry.sha256:
+                    self._note_damage(entry, found)
+                    return problem(ProblemKind.CONTENT, "its content has changed")
+                if found.st_mode & 0o7333:
+                    return problem(
+                        ProblemKind.MODE, f"its mode is {stat.S_IMODE(found.st_mode):04o}"
+                    )
+        return None
+
+    def _digest(self, path: str, found: os.stat_result) -> str:
+        inode = (found.st_dev, found.st_ino)  # which mending may free for another file to take
+        state = (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        known = self._digests.get(inode)
+        if known is not None and known[0] == state:
+            return known[1]
+        with open(path, "rb") as file:  # noqa: PTH123  (6,000 times a tree)
+            digest = sha256(file.read()).hexdigest()
+        if found.st_nlink > 1:
+            self._digests[inode] = (state, digest)
+        return digest
+
+    def _note_damage(self, entry: Entry, found: os.stat_result) -> None:
+        if found.st_nlink > 1 and entry.sha256 is not None:
+            inode = (found.st_dev, found.st_ino)
+            self._damaged[entry.path] = (inode, entry.sha256.encode("ascii"))
+
+    def _with_sharers(self, problems: list[Problem]) -> list[Problem]:
+        """The problems, with the other trees that have the same file and so the same damage."""
+        found: dict[_Inode, list[str]] = {
+            inode: [] for inode, _ in self._damaged.values() if inode not in self._sharers
+        }
+        if found:
+            wanted = {digest for inode, digest in self._damaged.values() if inode in found}
+            for path in self._store.listing(paths.MANIFESTS):
+                tree = path.name.removesuffix(".manifest")
+                for digest, name in self._files_of(path):
+                    if digest in wanted:
+                        place = f"{tree}/{os.fsdecode(name)}"
+                        inode = _inode(self._store.root / paths.TREES / place)
+                        if inode in found:
+                            found[inode].append(place)
+            self._sharers.update({inode: tuple(places) for inode, places in found.items()})
+        return [
+            replace(
+                problem,
+                also_in=tuple(
+                    place
+                    for place in self._sharers[self._damaged[problem.path][0]]
+                    if place != f"{problem.tree}/{problem.path}"
+                ),
+            )
+            if problem.path in self._damaged
+            else problem
+            for problem in problems
+        ]
+
+    def _files_of(self, path: Path) -> list[tuple[bytes, bytes]]:
+        text = self._store.read_if_there(path)
+        try:
+            return [(digest, name) for digest, _, name in manifest.file_digests(text or b"")]
+        except StoreError:
+            return []  # that tree is reported for its manifest
+
+
+def _inode(path: Path) -> _Inode | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _paths(top: Path) -> Iterator[str]:
+    """Every path below ``top``, relative; symlinks are not followed."""
+    prefix = len(os.fspath(top)) + 1
+    for parent, folders, files in os.walk(top):
+        for name in sorted(folders + files):
+            yield f"{parent}/{name}"[prefix:]

@@ -1,0 +1,1 @@
+"""For whatever reads hostile bytes: the rules by name, the caps, and text made fit to be shown."""

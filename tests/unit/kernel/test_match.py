@@ -1,0 +1,335 @@
+"""The verdict: what agrees, what differs, what is unknown, and what that amounts to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kheaders_adb.errors import CorruptArchiveError, MismatchError
+from kheaders_adb.kernel.match import match, repaired
+from kheaders_adb.model import (
+    ArchiveFacts,
+    Check,
+    CheckStatus,
+    KernelIdentity,
+    Level,
+    SymbolDifference,
+    Verdict,
+)
+from tests.unit.kernel.test_facts import real_facts
+
+AGREE, DIFFER, UNKNOWN = CheckStatus.AGREE, CheckStatus.DIFFER, CheckStatus.UNKNOWN
+FACTS = real_facts()
+assert FACTS.config is not None
+CONFIG = dict(FACTS.config)
+VERSION = "#1 SMP PREEMPT Thu Jan  1 00:00:00 UTC 2026"
+KERNEL = KernelIdentity(
+    release="6.1.192-android14-lab",
+    version=VERSION,
+    machine="x86_64",
+    banner=f"Linux version 6.1.192-android14-lab (lab@lab) ({FACTS.compiler}) {VERSION}\n",
+    boot_id="b1",
+)
+
+
+def check(verdict: Verdict, name: str) -> Check:
+    return next(one for one in verdict.checks if one.name == name)
+
+
+def status(
+    name: str, identity: KernelIdentity = KERNEL, facts: ArchiveFacts = FACTS
+) -> CheckStatus:
+    return check(match(identity, CONFIG, facts), name).status
+
+
+def test_a_kernel_and_its_own_archive() -> None:
+    verdict = match(
+        KERNEL,
+        CONFIG,
+        FACTS,
+        vermagic="6.1.192-android14-lab SMP mod_unload modversions",
+        boot_id_after="b1",
+    )
+    assert verdict.level is Level.EXACT
+    assert {one.name: one.status for one in verdict.checks} == {
+        "release": AGREE,
+        "machine": AGREE,
+        "config": AGREE,
+        "builder": AGREE,
+        "version": UNKNOWN,
+        "vermagic": AGREE,
+        "continuity": AGREE,
+    }
+    assert verdict.differences == ()
+
+
+def test_order_of_the_checks() -> None:
+    names = [one.name for one in match(KERNEL, CONFIG, FACTS, vermagic="").checks]
+    assert names == [
+        "release", "machine", "config", "builder", "version", "vermagic", "continuity",
+    ]  # fmt: skip
+    assert "vermagic" not in [one.name for one in match(KERNEL, CONFIG, FACTS).checks]
+
+
+def test_without_the_running_configuration_it_is_consistent() -> None:
+    verdict = match(KERNEL, None, FACTS)
+    assert verdict.level is Level.CONSISTENT
+    assert check(verdict, "config").status is UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "release", ["6.1.192-android14-other", "6.1.192", "6.1.192-android14-lab+"]
+)
+def test_another_release(release: str) -> None:
+    verdict = match(replace(KERNEL, release=release), CONFIG, FACTS)
+    assert verdict.level is Level.MISMATCH
+    assert check(verdict, "release") == Check(
+        "release",
+        DIFFER,
+        release,
+        "6.1.192-android14-lab",
+        "/proc/version says 6.1.192-android14-lab, unlike `uname -r`: one of them is forged",
+    )
+    assert not verdict.is_repairable
+
+
+def test_a_module_of_another_release_that_loads_silently() -> None:
+    """Its archive may even be right; its vermagic is not."""
+    verdict = match(KERNEL, CONFIG, FACTS, vermagic="6.1.192-android14-other SMP modversions")
+    assert verdict.level is Level.MISMATCH
+    assert [one.name for one in verdict.differing] == ["vermagic"]
+    assert check(verdict, "vermagic").found == "6.1.192-android14-other"
+
+
+def test_another_configuration_is_named() -> None:
+    config = {**CONFIG, "DEBUG_LIST": "y", "HZ": "1000", "NR_CPUS": "7"}
+    del config["SMP"]
+    verdict = match(KERNEL, config, FACTS)
+    assert verdict.level is Level.MISMATCH
+    assert verdict.differences == (
+        SymbolDifference("DEBUG_LIST", "y", None),
+        SymbolDifference("HZ", "1000", CONFIG["HZ"]),
+        SymbolDifference("NR_CPUS", "7", CONFIG.get("NR_CPUS")),
+        SymbolDifference("SMP", None, "y"),
+    )
+    differing = check(verdict, "config")
+    assert differing.expected is not None
+    assert differing.expected.startswith("CONFIG_DEBUG_LIST=y, CONFIG_HZ=1000, CONFIG_NR_CPUS=7, …")
+    assert differing.found is not None
+    assert differing.found.startswith("# CONFIG_DEBUG_LIST is not set, CONFIG_HZ=")
+    assert differing.found.endswith(", …")
+    assert differing.note is not None
+    assert differing.note.startswith("4 symbols differ; only the configuration differs")
+
+
+def test_when_only_the_configuration_differs_it_says_so_and_can_be_repaired() -> None:
+    verdict = match(KERNEL, {**CONFIG, "DEBUG_LIST": "y"}, FACTS)
+    note = check(verdict, "config").note
+    assert note is not None
+    assert "only the configuration differs" in note
+    assert "--repair-config" in note
+    mended = repaired(verdict)
+    assert mended.level is Level.REPAIRED
+    assert (mended.checks, mended.differences) == (verdict.checks, verdict.differences)
+
+
+def test_what_cannot_be_repaired() -> None:
+    other = replace(KERNEL, release="6.1.0")
+    for verdict in (
+        match(KERNEL, CONFIG, FACTS),
+        match(other, {**CONFIG, "DEBUG_LIST": "y"}, FACTS),
+    ):
+        with pytest.raises(MismatchError):
+            repaired(verdict)
+    note = check(match(other, {**CONFIG, "DEBUG_LIST": "y"}, FACTS), "config").note
+    assert note == "1 symbol differs"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "archive"), [("y", "m"), ("m", "y")], ids=["built in", "module"]
+)
+@pytest.mark.parametrize("symbol", ["IKHEADERS", "IKHEADERS_PROC"])
+def test_how_the_archive_is_delivered_does_not_matter(
+    symbol: str, kernel: str, archive: str
+) -> None:
+    facts = replace(FACTS, config={**CONFIG, symbol: archive})
+    verdict = match(KERNEL, {**CONFIG, symbol: kernel}, facts)
+    assert verdict.level is Level.EXACT
+    assert verdict.differences == ()
+    config = check(verdict, "config")
+    assert config.status is AGREE
+    assert config.note is not None
+    assert f"CONFIG_{symbol}={kernel} in the kernel, CONFIG_{symbol}={archive}" in config.note
+
+
+def test_but_a_kernel_without_ikheaders_is_another_one() -> None:
+    config = dict(CONFIG)
+    del config["IKHEADERS"]
+    assert match(KERNEL, config, FACTS).level is Level.MISMATCH
+
+
+def test_a_delivery_difference_beside_another_one_is_not_counted() -> None:
+    verdict = match(KERNEL, {**CONFIG, "IKHEADERS": "y", "DEBUG_LIST": "y"}, FACTS)
+    assert [one.symbol for one in verdict.differences] == ["DEBUG_LIST"]
+    note = check(verdict, "config").note
+    assert note is not None
+    assert "CONFIG_IKHEADERS=y in the kernel" in note
+
+
+@pytest.mark.parametrize(
+    ("machine", "built", "srcarch", "expected"),
+    [
+        ("x86_64", "x86_64", "x86", AGREE),
+        ("x86_64", None, "x86", AGREE),
+        ("x86_64", "x86_64", None, AGREE),
+        ("i686", "i386", "x86", AGREE),
+        ("i686", "x86_64", "x86", AGREE),
+        ("aarch64", "aarch64", "arm64", AGREE),
+        ("armv8l", "aarch64", "arm64", AGREE),
+        ("armv8l", "arm", "arm", AGREE),
+        ("armv7l", "arm", "arm", AGREE),
+        ("armv7l", None, "arm", AGREE),
+        ("riscv64", "riscv", "riscv", DIFFER),
+        ("riscv64", None, "riscv", AGREE),
+        ("armv7l", "aarch64", "arm64", DIFFER),
+        ("x86_64", "i386", "x86", DIFFER),
+        ("x86_64", "aarch64", "arm64", DIFFER),
+        ("x86_64", "x86_64", "arm64", DIFFER),
+        ("aarch64", None, "x86", DIFFER),
+        ("x86_64", None, None, UNKNOWN),
+        ("sparc64", None, "sparc", UNKNOWN),
+        ("sparc64", "sparc64", "sparc", AGREE),
+    ],
+)
+def test_machine(
+    machine: str, built: str | None, srcarch: str | None, expected: CheckStatus
+) -> None:
+    facts = replace(FACTS, uts_machine=built, srcarch=srcarch)
+    assert status("machine", replace(KERNEL, machine=machine), facts) is expected
+
+
+def test_a_32_bit_shell_on_a_64_bit_kernel_is_noted() -> None:
+    facts = replace(FACTS, uts_machine="aarch64", srcarch="arm64")
+    seen = check(match(replace(KERNEL, machine="armv8l"), None, facts), "machine")
+    assert seen.note == "a 32-bit shell sees armv8l on a aarch64 kernel"
+    facts = replace(FACTS, uts_machine="arm", srcarch="arm")
+    assert check(match(replace(KERNEL, machine="armv8l"), None, facts), "machine").note is None
+
+
+ANDROID = (
+    "Android (6443078 based on r383902) clang version 11.0.1 "
+    "(https://android.googlesource.com/toolchain/llvm-project b397f81), LLD 11.0.1"
+)
+
+
+@pytest.mark.parametrize(
+    ("by", "host", "compiler"),
+    [
+        ("build-user", "build-host", ANDROID),
+        ("root", "(none)", "gcc version 4.9.x 20150123 (prerelease) (GCC) "),
+        ("debian-kernel", "lists.debian.org", "gcc-12 (Debian 12.2.0-14) 12.2.0, GNU ld 2.40"),
+        ("a", "b", "c"),
+        ("user name", "host", "clang version 14.0.7 (a) (b)"),
+    ],
+)
+@pytest.mark.parametrize(
+    "version", ["#1 SMP PREEMPT Tue Mar 9 21:44:32 UTC 2021", "#2-Debian SMP (x) #3", "#1"]
+)
+def test_builder_of_many_banners(by: str, host: str, compiler: str, version: str) -> None:
+    identity = replace(
+        KERNEL,
+        version=version,
+        banner=f"Linux version 5.4.61-android11 ({by}@{host}) ({compiler}) {version}\n",
+    )
+    facts = replace(FACTS, compile_by=by, compile_host=host, compiler=compiler)
+    assert status("builder", identity, facts) is AGREE
+    for other in (
+        replace(facts, compile_by=by + "x"),
+        replace(facts, compile_host=host + "x"),
+        replace(facts, compiler=compiler + "x"),
+    ):
+        assert status("builder", identity, other) is DIFFER
+
+
+def test_builder_if_uname_v_is_forged() -> None:
+    """Without `uname -v` to cut off, the build number ends the compiler."""
+    assert status("builder", replace(KERNEL, version="#7 forged")) is AGREE
+
+
+@pytest.mark.parametrize(
+    "banner",
+    [
+        None,
+        "",
+        "Linux version 6.1.192",
+        f"Darwin Kernel Version 6.1 (lab@lab) (gcc) {VERSION}",
+        f"Linux version 6.1.192-android14-lab (nobody) (gcc) {VERSION}",
+        f"Linux version 6.1.192-android14-lab (lab@lab) {VERSION}",
+        "Linux version 6.1.192-android14-lab (lab@lab) (gcc) and nothing more",
+    ],
+)
+def test_builder_is_unknown_rather_than_guessed(banner: str | None) -> None:
+    assert status("builder", replace(KERNEL, banner=banner)) is UNKNOWN
+
+
+def test_builder_is_unknown_without_compile_h() -> None:
+    facts = replace(FACTS, compile_by=None, compile_host=None, compiler=None)
+    assert status("builder", facts=facts) is UNKNOWN
+    assert status("builder", facts=replace(FACTS, compiler=None)) is AGREE
+
+
+def test_another_builder_is_a_mismatch() -> None:
+    verdict = match(KERNEL, CONFIG, replace(FACTS, compile_host="elsewhere"))
+    assert verdict.level is Level.MISMATCH
+    assert [one.name for one in verdict.differing] == ["builder"]
+
+
+def test_version_of_older_kernels() -> None:
+    assert status("version", facts=replace(FACTS, uts_version=VERSION)) is AGREE
+    verdict = match(KERNEL, CONFIG, replace(FACTS, uts_version="#2 SMP"))
+    assert check(verdict, "version").status is DIFFER
+    assert verdict.level is Level.MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [("b1", "b1", AGREE), ("b1", "b2", DIFFER), ("b1", None, UNKNOWN), (None, "b1", UNKNOWN)],
+)
+def test_continuity(before: str | None, after: str | None, expected: CheckStatus) -> None:
+    verdict = match(replace(KERNEL, boot_id=before), CONFIG, FACTS, boot_id_after=after)
+    assert check(verdict, "continuity").status is expected
+    assert verdict.level is (Level.MISMATCH if expected is DIFFER else Level.EXACT)
+
+
+def test_an_archive_that_names_no_kernel_gets_no_verdict() -> None:
+    for facts in (replace(FACTS, release=None), replace(FACTS, config=None)):
+        with pytest.raises(CorruptArchiveError):
+            match(KERNEL, CONFIG, facts)
+
+
+@given(
+    st.builds(
+        KernelIdentity,
+        release=st.text(max_size=8),
+        version=st.text(max_size=8),
+        machine=st.text(max_size=8),
+        banner=st.one_of(st.none(), st.from_regex(r"Linux version \S+ \(.{0,20}\) #?.{0,5}")),
+        boot_id=st.none() | st.text(max_size=3),
+    ),
+    st.none() | st.dictionaries(st.text("AB_", min_size=1), st.text(max_size=5), max_size=4),
+    st.none() | st.text(max_size=8),
+)
+def test_any_identity_gets_a_verdict_fit_for_a_terminal(
+    identity: KernelIdentity, config: dict[str, str] | None, vermagic: str | None
+) -> None:
+    verdict = match(identity, config, FACTS, vermagic=vermagic)
+    assert verdict.level in (Level.EXACT, Level.CONSISTENT, Level.MISMATCH)
+    assert (verdict.level is Level.MISMATCH) == bool(verdict.differing)
+    assert bool(verdict.differences) == (check(verdict, "config").status is DIFFER)
+    for one in verdict.checks:
+        assert all(
+            text is None or text.isprintable() for text in (one.expected, one.found, one.note)
+        )
