@@ -17,6 +17,8 @@ from fixtures.lab.bpf import parse
 from fixtures.lab.cache import built
 from fixtures.lab.cpio import Cpio
 from fixtures.lab.headers import without_comments, write_archive
+from fixtures.lab.kbuild import write_build_tree
+from fixtures.lab.kernels import CATALOGUE, RECIPES, Family, image_of
 from fixtures.lab.model import image_release
 from fixtures.lab.prebuilt import Prebuilt
 
@@ -84,6 +86,51 @@ def test_an_archive_of_two_trees_is_merged_and_the_later_wins(tmp_path: Path) ->
         merged = tar.extractfile("./include/generated/autoconf.h")
         assert merged is not None
         assert merged.read() == b"2"
+
+
+def test_a_build_tree_is_packed_without_objects_and_without_this_machine(tmp_path: Path) -> None:
+    objects, target = tmp_path / "objects", tmp_path / "build.tar.xz"
+    for name, text in {
+        ".config": "CONFIG_X=y\n",
+        "Makefile": "include /some/source/Makefile\n",
+        "include/generated/autoconf.h": "#define CONFIG_X 1\n",
+        "include/config/X": "",
+        "include/generated/.odd.h.cmd": "how it was made",
+        "arch/x86/include/generated/asm/odd.h": "",
+        "arch/x86/kernel/odd.o": "code",
+        "vmlinux": "code",
+    }.items():
+        (objects / name).parent.mkdir(parents=True, exist_ok=True)
+        (objects / name).write_text(text)
+    (objects / "source").symlink_to("/some/source")
+    write_build_tree(objects, target)
+    with lzma.open(target) as raw, tarfile.open(fileobj=raw) as tar:
+        makefile = tar.extractfile("./Makefile")
+        assert makefile is not None
+        assert makefile.read() == b"include @SOURCE@/Makefile\n"
+        assert tar.getnames() == [
+            "./.config",
+            "./Makefile",
+            "./arch/x86/include/generated/asm/odd.h",
+            "./include/config/X",
+            "./include/generated/autoconf.h",
+        ]
+
+
+def test_each_kernel_that_is_not_stock_has_a_recipe() -> None:
+    from_source = {name for name, one in CATALOGUE.items() if one.family is not Family.STOCK}
+    assert from_source == set(RECIPES)
+
+
+def test_a_kernel_folder_is_known_by_its_files(tmp_path: Path) -> None:
+    files = {
+        name: tmp_path / name
+        for name in ("kernel", "kheaders.ko", "kheaders-unsigned.ko", "build.tar.xz")
+    }
+    image = image_of(CATALOGUE["x86_64-signed"], files)
+    assert (image.kheaders_ko, image.unsigned_ko, image.build_tree) == tuple(
+        files[name] for name in ("kheaders.ko", "kheaders-unsigned.ko", "build.tar.xz")
+    )
 
 
 def test_an_initramfs_is_what_cpio_reads(tmp_path: Path) -> None:
