@@ -1,7 +1,7 @@
 """Every refusal of a kheaders.ko that a booted kernel can be brought to, as the user reads it: a golden file.
 
-What is refused is the kernel's own module with one thing wrong.  Rows that need another kernel (signatures)
-or another tool (kmod) are in tests/wire/test_insmod.py.
+What is refused is the kernel's own module with one thing wrong.  What is wrong with a signature is in
+test_refusals.py; rows that need another tool (kmod) are in tests/wire/test_insmod.py.
 """
 
 from __future__ import annotations
