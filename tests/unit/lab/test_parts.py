@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.lab import LabError
+from fixtures.lab import Arch, BootOptions, KernelImage, Kind, LabError, Userland
 from fixtures.lab.apt import private_sources
 from fixtures.lab.bpf import parse
 from fixtures.lab.cache import built
 from fixtures.lab.cpio import Cpio
+from fixtures.lab.guest import boot_archive
 from fixtures.lab.headers import without_comments, write_archive
 from fixtures.lab.kbuild import write_build_tree
 from fixtures.lab.kernels import CATALOGUE, RECIPES, Family, image_of
@@ -131,6 +132,23 @@ def test_a_kernel_folder_is_known_by_its_files(tmp_path: Path) -> None:
     assert (image.kheaders_ko, image.unsigned_ko, image.build_tree) == tuple(
         files[name] for name in ("kheaders.ko", "kheaders-unsigned.ko", "build.tar.xz")
     )
+
+
+@pytest.mark.parametrize(
+    ("config", "userland", "reason"),
+    [
+        ("# CONFIG_SECURITY_SELINUX is not set\n", Userland.ANDROID, "x has no SELinux"),
+        ("CONFIG_SECURITY_SELINUX=y\n", Userland.BUSYBOX, "SELinux is for Android's userland"),
+    ],
+)
+def test_where_selinux_cannot_be_enforced_no_guest_is_made(
+    config: str, userland: Userland, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text(config)
+    kernel = KernelImage("x", Arch.X86_64, None, config=tmp_path / "config")
+    options = BootOptions(selinux=True, userland=userland)
+    with pytest.raises(LabError, match=reason):
+        boot_archive(kernel, Kind.USER, options, tmp_path / "config", set())
 
 
 def test_an_initramfs_is_what_cpio_reads(tmp_path: Path) -> None:
