@@ -8,9 +8,13 @@ import hashlib
 import io
 import lzma
 import random
+import re
 import struct
 import tarfile
 from dataclasses import dataclass
+
+from .protocol import raw_bytes
+from .traits import Packing
 
 _MTIME = 1_700_000_000
 _CONFIG: dict[str, str] = {
@@ -59,6 +63,13 @@ class Kernel:
     headers: int = 120
 
     @property
+    def numbers(self) -> str:
+        """The release's version, patch level and sublevel; what follows may begin with anything."""
+        match = re.match(r"\d+\.\d+\.\d+", self.release)
+        assert match is not None, self.release
+        return match[0]
+
+    @property
     def compiler(self) -> str:
         """The compiler as compile.h and /proc/version name it."""
         return "Android (10087095, +pgo, +bolt) clang version 17.0.2, LLD 17.0.2"
@@ -85,12 +96,12 @@ class Kernel:
         """The text of .config."""
         lines = [
             "#",
-            f"# Linux/{self.srcarch} {self.release.split('-')[0]} Kernel Configuration",
+            f"# Linux/{self.srcarch} {self.numbers} Kernel Configuration",
             "#",
         ]
         lines += [f"CONFIG_{name}={value}" for name, value in self.symbols.items()]
         lines += [f"# CONFIG_{name} is not set" for name in _UNSET if name not in self.symbols]
-        return ("\n".join(lines) + "\n").encode()
+        return raw_bytes("\n".join(lines) + "\n")
 
     @property
     def config_gz(self) -> bytes:
@@ -154,7 +165,7 @@ def _archive(kernel: Kernel) -> bytes:
 
 def _files(kernel: Kernel) -> dict[str, bytes]:
     dice = random.Random(kernel.seed)
-    version, patch, sub = (int(part) for part in kernel.release.split("-")[0].split("."))
+    version, patch, sub = (int(part) for part in kernel.numbers.split("."))
     code = (version << 16) + (patch << 8) + min(sub, 255)
     defines = []
     for name, value in kernel.symbols.items():
@@ -185,7 +196,7 @@ def _files(kernel: Kernel) -> dict[str, bytes]:
             for index in range(40)
         )
         files[f"include/filler/part_{number:04}.h"] = values
-    return {name: text.encode() for name, text in sorted(files.items())}
+    return {name: raw_bytes(text) for name, text in sorted(files.items())}
 
 
 _ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
@@ -194,7 +205,7 @@ _ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
 def build_module(archive: bytes, vermagic: str, machine: str) -> bytes:
     """A relocatable ELF file laid out as kheaders.ko: .rodata between two symbols, .modinfo, __versions."""
     modinfo = b"".join(
-        field.encode() + b"\0"
+        raw_bytes(field) + b"\0"
         for field in ("license=GPL v2", "depends=", "name=kheaders", f"vermagic={vermagic}")
     )
     symbol_names = b"\0kernel_headers_data\0kernel_headers_data_end\0"
@@ -254,3 +265,27 @@ def build_module(archive: bytes, vermagic: str, machine: str) -> bytes:
         )
     )
     return bytes(out + headers)
+
+
+def packed(module: bytes, packing: Packing) -> bytes:
+    """A module as ``make modules_install`` packs it."""
+    match packing:
+        case Packing.NONE:
+            return module
+        case Packing.GZ:
+            return gzip.compress(module, mtime=0)
+        case Packing.XZ:
+            return lzma.compress(module, check=lzma.CHECK_CRC32, preset=1)
+        case Packing.ZST:
+            return _zstd_stored(module)
+
+
+def _zstd_stored(content: bytes) -> bytes:
+    """A frame of RFC 8878 with raw blocks, as this Python has no zstd."""
+    blocks = b""
+    for at in range(0, len(content), 128 << 10):
+        block = content[at : at + (128 << 10)]
+        is_last = at + len(block) == len(content)
+        blocks += struct.pack("<I", len(block) << 3 | is_last)[:3] + block
+    # A single segment that announces its size in four bytes, without a checksum.
+    return b"\x28\xb5\x2f\xfd\xa0" + struct.pack("<I", len(content)) + blocks

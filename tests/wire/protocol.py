@@ -21,6 +21,11 @@ OKAY = b"OKAY"
 FAIL = b"FAIL"
 
 
+def raw_bytes(text: str) -> bytes:
+    """The bytes that `text` stands for; serials and releases need not be UTF-8 (`os.fsdecode`)."""
+    return text.encode(errors="surrogateescape")
+
+
 def counted(payload: bytes) -> bytes:
     """``payload`` behind its length as four hexadecimal digits."""
     return b"%04x" % len(payload) + payload
@@ -28,7 +33,7 @@ def counted(payload: bytes) -> bytes:
 
 def fail(text: str) -> bytes:
     """A host protocol failure, as SendFail() writes it (cut to what four digits can count)."""
-    return FAIL + counted(text.encode()[:MAX_REQUEST_BYTES])
+    return FAIL + counted(raw_bytes(text)[:MAX_REQUEST_BYTES])
 
 
 class ShellId(enum.IntEnum):

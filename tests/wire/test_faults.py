@@ -1,9 +1,10 @@
 """Hundreds of pulls under faults of cable, server and phone: never wrong bytes, never a hang, never a leak.
 
-The cases are in ``cases.py``, what is asserted of each in ``campaign.py``: the exit code is one of those
-allowed; bytes staged are the right ones; it ends by its deadline + 2 s (and a grace for a busy machine,
-after which a watchdog calls it hung); no descriptor or thread is left; the store holds complete trees and
-no litter; no module or file is left on the device; and where that is asked, the next pull works.
+The cases are in ``cases.py`` and ``stream_cases.py``, what is asserted of each in ``campaign.py``: the exit
+code is one of those allowed; bytes staged are the right ones; it ends by its deadline + 2 s (and a grace for
+a busy machine, after which a watchdog calls it hung); no descriptor or thread is left; the store holds
+complete trees and no litter; no module or file is left on the device; and where that is asked, the next pull
+works.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pytest
 
 from tests.conftest import SCALE, SEED
 
-from . import cases
+from . import cases, stream_cases
 from .campaign import Case, run_case, start_workers
 
 pytestmark = pytest.mark.xdist_group("faults")  # one pool of processes for all of them
@@ -67,8 +68,8 @@ def test_shells_that_say_more_or_less(workers: ProcessPoolExecutor) -> None:
 
 
 def test_a_module_on_its_way(workers: ProcessPoolExecutor) -> None:
-    check(workers, cases.pushes(), 25)
+    check(workers, stream_cases.pushes(), 25)
 
 
 def test_the_end_of_the_stream_at_every_kind_of_byte(workers: ProcessPoolExecutor) -> None:
-    check(workers, cases.ends(SEED, 200 * SCALE), 300)
+    check(workers, stream_cases.ends(SEED, 200 * SCALE), 300)

@@ -12,7 +12,7 @@ from kheaders_adb.model import Privilege, SourceKind, Staged
 
 from .cases import READ
 from .client import pull, store_problems
-from .devices import Device, Headers, Su
+from .devices import AdbdRestart, Device, Headers, Su
 from .faults import Action, wait_until
 from .server import Server
 
@@ -104,7 +104,7 @@ def test_adb_root_comes_after_a_su_that_denies(server: Server, pulled: Pull) -> 
 
 def test_a_device_that_does_not_come_back_from_adb_root(server: Server, pulled: Pull) -> None:
     device = user_device(server, debuggable=True)
-    device.root_restart_s = 4.0
+    device.adbd_restart = AdbdRestart(away_s=4.0)
     with pytest.raises(KheadersError) as caught:
         pulled(timeout_s=1.5)
     assert caught.value.exit_code in (3, 7)
