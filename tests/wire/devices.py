@@ -210,15 +210,16 @@ class Device(DeviceFiles):
             self._connect(same_transport=same_transport)
 
     def restart_adbd(self, uid: int) -> None:
-        """adbd ends and comes back as another user, as `adbd_restart` says; does not wait for it."""
+        """adbd ends and comes back as another user, as `adbd_restart` says; waits until it has ended."""
         how = self.adbd_restart
-        if not how.lingers_s:
-            self._leave()
+        has_left = threading.Event()
         thread = threading.Thread(
-            target=self._restart_adbd, args=(how, uid, self._life), name="fake-adbd", daemon=True
+            target=self._restart_adbd, args=(how, uid, has_left), name="fake-adbd", daemon=True
         )
         self._restarts.append(thread)
         thread.start()
+        if not how.lingers_s:
+            has_left.wait()
 
     def end(self) -> None:
         """The test is over: nothing happens to it any more."""
@@ -226,16 +227,16 @@ class Device(DeviceFiles):
         for thread in self._restarts:
             thread.join()
 
-    def _restart_adbd(self, how: AdbdRestart, uid: int, life: int) -> None:
+    def _restart_adbd(self, how: AdbdRestart, uid: int, has_left: threading.Event) -> None:
+        life, before = self._life, self._state
         if how.lingers_s:
-            before = self._state
             if how.lingers_as is not before:
                 self.state = how.lingers_as
             if self._ended.wait(how.lingers_s) or self._life != life:
                 return
-            self._leave()
-            life = self._life
-            self._state = before
+        self._leave()
+        has_left.set()
+        life, self._state = self._life, before
         if how.returns and not self._ended.wait(how.away_s) and self._life == life:
             if how.changes_user:
                 self.uid = uid

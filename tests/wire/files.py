@@ -166,7 +166,12 @@ class DeviceFiles:
         self._own(place.parent)
 
     def add_module(
-        self, path: str, kernel: Kernel | None = None, packing: Packing = Packing.NONE
+        self,
+        path: str,
+        kernel: Kernel | None = None,
+        packing: Packing = Packing.NONE,
+        *,
+        crcs_agree: bool = True,
     ) -> bytes:
         """Put a kheaders.ko on the device, packed or not; returns the file.
 
@@ -175,9 +180,12 @@ class DeviceFiles:
         Args:
             path: where, with the suffix of `packing` if it is to be found by name.
             kernel: whose module; None: the one of the kernel that runs.
+            crcs_agree: whether MODVERSIONS lets the kernel take it, as it may take a foreign one.
         """
         whose = kernel if kernel is not None else self.kernel
         file = packed(self.register_module(whose.module, whose), packing)
+        if not crcs_agree:
+            self.set_state_file(f"modules/{hashlib.sha256(whose.module).hexdigest()}/disagrees", "")
         self.put(path, file)
         return file
 
