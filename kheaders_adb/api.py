@@ -12,17 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kheaders_adb import model, settings
-from kheaders_adb.device.device import Device
 from kheaders_adb.errors import CompileError
 from kheaders_adb.model import Via
-from kheaders_adb.pipeline.ensure import ensure as ensure_on
 from kheaders_adb.pipeline.options import Options, Tolerance
+from kheaders_adb.pipeline.retry import ensure_selected
 from kheaders_adb.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Staged(model.Staged):
-    """A staged header tree, as `model.Staged`, and what it is good for."""
+    """A staged header tree, as `model.Staged`, and what it is good for.
+
+    Attributes:
+        store: the folder of the store that it is in.
+    """
+
+    store: Path = dataclasses.field(kw_only=True)
 
     def cflags(self, *, libbpf: Path | None = None) -> list[str]:
         """clang's flags for the front stage, as ``kheaders-adb cflags`` prints them.
@@ -38,7 +43,7 @@ class Staged(model.Staged):
         from kheaders_adb.ebpf.headers import read_tree
         from kheaders_adb.ebpf.libbpf import find_libbpf
 
-        return front_flags(read_tree(self.tree), libbpf=find_libbpf(libbpf, self._store_root))
+        return front_flags(read_tree(self.tree), libbpf=find_libbpf(libbpf, settings.links_path))
 
     def compile(
         self,
@@ -79,7 +84,7 @@ class Staged(model.Staged):
 
         options = CompileOptions(
             clang=find_clang(clang or settings.clang()),
-            libbpf=find_libbpf(libbpf, self._store_root),
+            libbpf=find_libbpf(libbpf, settings.links_path),
             defines=tuple(defines),
             include_dirs=tuple(include_dirs),
             extra=tuple(extra),
@@ -87,7 +92,7 @@ class Staged(model.Staged):
         source = Path(source)
         target = Path(output) if output is not None else object_path(source)
         said: list[bytes] = []
-        store = Store.open(self._store_root, create=False)
+        store = Store.open(self.store, create=False)
         try:
             with store.in_use(store.resolve(self.kernel.key)):
                 return compile_program(
@@ -97,10 +102,6 @@ class Staged(model.Staged):
             if said:
                 error.add_note(b"".join(said).decode("utf-8", "replace").rstrip())
             raise
-
-    @property
-    def _store_root(self) -> Path:
-        return self.tree.parent.parent
 
 
 def ensure(
@@ -131,15 +132,18 @@ def ensure(
     """
     deadline = settings.deadline(timeout_s)
     trees = store if isinstance(store, Store) else settings.open_store(store)
-    device = Device.select(settings.adb_server(), settings.selection(serial=serial), deadline)
     options = Options(
         module=module,
         via=via,
         tolerance=Tolerance.of(allow_mismatch=allow_mismatch, repair_config=repair_config),
         refresh=refresh,
     )
-    return _with_methods(ensure_on(device, trees, options))
-
-
-def _with_methods(staged: model.Staged) -> Staged:
-    return Staged(**{item.name: getattr(staged, item.name) for item in dataclasses.fields(staged)})
+    staged, _ = ensure_selected(
+        settings.adb_server(),
+        settings.selection(serial=serial),
+        trees,
+        options,
+        deadline=deadline,
+    )
+    fields = {item.name: getattr(staged, item.name) for item in dataclasses.fields(staged)}
+    return Staged(**fields, store=trees.root)

@@ -1,6 +1,7 @@
 """From what a user says and what the environment holds to the library's values.
 
-The one place that reads the environment; the command line and `api` come here, nothing below does.
+The command line and `api` come here for every variable that chooses a device, a server, a store or a
+compiler; nothing below reads the environment.  What belongs to the terminal alone is read in `cli.console`.
 Imports are inside the functions, so that finding the store does not cost the imports of a device.
 """
 
@@ -54,6 +55,11 @@ def selection(
     )
 
 
+def serial_of_environment(environ: Mapping[str, str] = os.environ) -> str | None:
+    """The serial that ``ANDROID_SERIAL`` names."""
+    return environ.get("ANDROID_SERIAL") or None
+
+
 def deadline(timeout_s: float | None = None) -> Deadline:
     """The deadline for everything that follows, starting now.
 
@@ -78,6 +84,13 @@ def store_path(path: Path | None = None, environ: Mapping[str, str] = os.environ
     import platformdirs
 
     return platformdirs.user_cache_path("kheaders-adb")
+
+
+def links_path() -> Path:
+    """Where links to other packages' headers are kept, for compilers: a store may be read-only."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("kheaders-adb-links")
 
 
 def clang(environ: Mapping[str, str] = os.environ) -> str | None:

@@ -112,13 +112,26 @@ class Progress:
         self._label = label
         self._bar: tqdm[Any] | None = None
 
-    def __enter__(self) -> Callable[[int, int], None] | None:
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    @property
+    def on_progress(self) -> Callable[[int, int], None] | None:
         """What to call with bytes done and bytes in all; None where nothing can be shown."""
         return self._update if self._console.live else None
 
-    def __exit__(self, *_: object) -> None:
+    def begin(self, label: str) -> None:
+        """Start anew under another label."""
+        self._close()
+        self._label = label
+
+    def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
 
     def _update(self, done_bytes: int, total_bytes: int) -> None:
         if self._bar is None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kheaders_adb import settings
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.errors import DeviceError, KheadersError, StoreError
@@ -58,7 +58,7 @@ def doctor(target: Target, store: StoreChoice, output: Output) -> int:
     findings = [
         *_examine_server(target, target.deadline().sooner(10.0)),
         *_examine_store(store.path()),
-        _examine_clang(os.environ.get("CLANG")),
+        _examine_clang(settings.clang()),
     ]
     failed = next((item for item in findings if item.health is Health.FAIL), None)
     if output.json:

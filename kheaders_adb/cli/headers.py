@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kheaders_adb import settings
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import StoreChoice, Target
 from kheaders_adb.cli.kernels import find_kernel
@@ -61,13 +61,13 @@ class Chosen:
         """libbpf's headers as the compiler is to see them, or None where there are none."""
         from kheaders_adb.ebpf.libbpf import find_libbpf
 
-        return find_libbpf(given, self.store.root)
+        return find_libbpf(given, settings.links_path)
 
 
 def names_a_device(target: Target) -> bool:
     """Whether the user has chosen a device, with a flag or with ``$ANDROID_SERIAL``."""
     flags = (target.serial, target.usb, target.tcp, target.transport_id is not None)
-    return any(flags) or bool(os.environ.get("ANDROID_SERIAL"))
+    return any(flags) or settings.serial_of_environment() is not None
 
 
 def staged_tree(choice: StoreChoice, kernel: str, console: Console) -> Chosen:

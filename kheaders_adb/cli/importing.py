@@ -48,7 +48,8 @@ def import_(
     """
     from kheaders_adb.cli.kernels import record_to_json
     from kheaders_adb.cli.render import verdict_line, verdict_warning
-    from kheaders_adb.importing.from_archive import Claim, import_archive, read_claimed_config
+    from kheaders_adb.importing.claim import Claim, read_claimed_config
+    from kheaders_adb.importing.from_archive import import_archive
     from kheaders_adb.pipeline.options import Tolerance
 
     console = Console.standard(output)

@@ -6,14 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kheaders_adb.cli.render import staged_lines, verdict_warning
-from kheaders_adb.device.device import Device
-from kheaders_adb.pipeline.ensure import ensure
 from kheaders_adb.pipeline.options import Options
-from kheaders_adb.pipeline.retry import patiently
+from kheaders_adb.pipeline.retry import ensure_selected
 
 if TYPE_CHECKING:
     from kheaders_adb.cli.console import Console
     from kheaders_adb.cli.groups import StoreChoice, Target
+    from kheaders_adb.device.device import Device
     from kheaders_adb.model import Staged
     from kheaders_adb.store import Store
 
@@ -28,17 +27,16 @@ def ensure_staged(
     """
     deadline = target.deadline()
     store = choice.open()
-    server, wanted = target.adb_server(), target.selection()
-
-    def attempt() -> tuple[Staged, Device]:
-        device = Device.select(server, wanted, deadline)
-        with console.progress(f"{device.serial}: headers") as on_progress:
-            told = replace(options, on_note=console.say, on_progress=on_progress)
-            return ensure(device, store, told), device
-
-    staged, device = patiently(
-        attempt, wait_s=target.wait_s or 0.0, deadline=deadline, say=console.say
-    )
+    with console.progress("headers") as progress:
+        staged, device = ensure_selected(
+            target.adb_server(),
+            target.selection(),
+            store,
+            replace(options, on_note=console.say, on_progress=progress.on_progress),
+            deadline=deadline,
+            wait_s=target.wait_s or 0.0,
+            on_device=lambda device: progress.begin(f"{device.serial}: headers"),
+        )
     return staged, store, device
 
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from kheaders_adb.errors import StoreError, UsageError
@@ -23,13 +24,13 @@ INSTALL_HINT = (
 )
 
 
-def find_libbpf(given: Path | None, cache: Path) -> Path | None:
+def find_libbpf(given: Path | None, links: Callable[[], Path]) -> Path | None:
     """Return a directory to put on the include path that holds libbpf's ``bpf/`` and nothing else.
 
     Args:
         given: what the user chose: an include directory, an installation prefix, a source tree whose
             headers were generated, or the directory of the headers itself.
-        cache: where a directory with a link in it may be kept, when the headers stand among others:
+        links: tells where a folder with a link in it may be kept, when the headers stand among others:
             /usr/include on the path would hide what the kernel's headers lack and mix the two.
 
     Without ``given``: what pkg-config says, or else the usual places; None when they have none.
@@ -43,7 +44,7 @@ def find_libbpf(given: Path | None, cache: Path) -> Path | None:
         return None
     if headers.name == "bpf" and _stands_alone(headers):
         return headers.parent
-    return _linked(headers, cache)
+    return _linked(headers, links())
 
 
 def _given(directory: Path) -> Path:
@@ -80,9 +81,9 @@ def _stands_alone(headers: Path) -> bool:
     return [entry.name for entry in headers.parent.iterdir()] == ["bpf"]
 
 
-def _linked(headers: Path, cache: Path) -> Path:
+def _linked(headers: Path, links: Path) -> Path:
     name = hashlib.sha256(os.fsencode(headers)).hexdigest()[:16]
-    directory = cache / "libbpf" / name
+    directory = links / "libbpf" / name
     link = directory / "bpf"
     if link.is_symlink() and link.readlink() == headers:
         return directory

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from kheaders_adb.device.probe import Probe
 from kheaders_adb.errors import ArchiveError, UsageError
-from kheaders_adb.kernel.config import load_config, parse_config
+from kheaders_adb.importing.claim import STEP, Claim, unreadable
+from kheaders_adb.kernel.config import parse_config
 from kheaders_adb.kernel.facts import require_kheaders
 from kheaders_adb.kernel.match import match
 from kheaders_adb.model import (
     ArchiveFacts,
     HeaderSource,
-    KernelIdentity,
     Level,
     SourceKind,
     Verdict,
@@ -26,7 +24,6 @@ from kheaders_adb.store.records import KernelRecord
 from kheaders_adb.store.store import Store
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
 
-_STEP = "importing"
 _CHUNK_BYTES = 256 * 1024
 _XZ_MAGIC = b"\xfd7zXZ\0"
 _OTHER_KINDS = {
@@ -34,26 +31,6 @@ _OTHER_KINDS = {
     b"\x1f\x8b": "gzip-compressed",
     b"ANDROID!": "an Android boot image",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What is known of the kernel that an imported archive is said to belong to.
-
-    Attributes:
-        probe: a device that runs it, or None.
-        config: its configuration, plain or gzipped, or None.
-        release: its release, or None.
-    """
-
-    probe: Probe | None = None
-    config: bytes | None = None
-    release: str | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to match the archive with."""
-        return self.probe is None and self.config is None and self.release is None
 
 
 def import_archive(
@@ -85,12 +62,12 @@ def import_archive(
     """
     claim = claim or Claim()
     _require_archive(path)
-    config = _config_of(claim, limits)
+    config = claim.config_text(limits)
     source = HeaderSource(SourceKind.FILE, str(path.absolute()))
 
     def judge(facts: ArchiveFacts) -> Judged:
         require_kheaders(facts)
-        identity = _identity_of(claim, config, facts)
+        identity = claim.identity(config, facts)
         if claim.is_empty:
             return Judged(identity, Verdict(Level.UNMATCHED), source)
         symbols = None if config is None else parse_config(config)
@@ -113,22 +90,10 @@ def import_archive(
                 return stager.restage(digest.hexdigest())
             return stager.stage(_chunks(path))
     except ArchiveError as error:
-        error.step = error.step or f"{_STEP} {path}"
+        error.step = error.step or f"{STEP} {path}"
         raise
     except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def read_claimed_config(path: Path) -> bytes:
-    """The bytes of a configuration file, plain or gzipped.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def _require_archive(path: Path) -> None:
@@ -136,33 +101,14 @@ def _require_archive(path: Path) -> None:
         with path.open("rb") as file:
             head = file.read(8)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if head.startswith(_XZ_MAGIC):
         return
     kind = next((kind for magic, kind in _OTHER_KINDS.items() if head.startswith(magic)), None)
     raise UsageError(
         f"{path} is {kind or 'no xz file'}",
-        step=_STEP,
+        step=STEP,
         hint="give a kheaders.tar.xz as the kernel shows it at /sys/kernel/kheaders.tar.xz",
-    )
-
-
-def _config_of(claim: Claim, limits: Limits) -> bytes | None:
-    if claim.probe is not None:
-        return claim.probe.config
-    return None if claim.config is None else load_config(claim.config, limits)
-
-
-def _identity_of(claim: Claim, config: bytes | None, facts: ArchiveFacts) -> KernelIdentity:
-    if claim.probe is not None:
-        return claim.probe.identity
-    # What the user does not say is taken from the archive: it then agrees with itself, and only what was
-    # said is put to the proof.
-    return KernelIdentity(
-        release=claim.release or facts.release or "",
-        version=facts.uts_version or "",
-        machine=facts.uts_machine or facts.srcarch or "",
-        config_sha256=None if config is None else sha256(config).hexdigest(),
     )
 
 
@@ -170,7 +116,3 @@ def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             yield chunk
-
-
-def _unreadable(path: Path, error: OSError) -> UsageError:
-    return UsageError(f"{path} cannot be read: {error.strerror}", step=_STEP, hint="check the path")

@@ -1,4 +1,4 @@
-"""Waiting for a device, and trying again what may succeed the second time."""
+"""Selecting a device and staging its headers: waiting, and trying again what may succeed the second time."""
 
 from __future__ import annotations
 
@@ -7,16 +7,59 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from kheaders_adb.adb.deadline import Deadline
+from kheaders_adb.adb.select import Selection
+from kheaders_adb.adb.server import AdbServer
+from kheaders_adb.device.device import Device
 from kheaders_adb.errors import (
     AmbiguousDeviceError,
     DeviceError,
     KheadersError,
 )
+from kheaders_adb.model import Staged
+from kheaders_adb.pipeline.ensure import ensure
+from kheaders_adb.pipeline.options import Options
+from kheaders_adb.store import Store
 
 FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 8.0
 
 T = TypeVar("T")
+
+
+def ensure_selected(
+    server: AdbServer,
+    selection: Selection,
+    store: Store,
+    options: Options,
+    *,
+    deadline: Deadline,
+    wait_s: float = 0.0,
+    on_device: Callable[[Device], None] | None = None,
+) -> tuple[Staged, Device]:
+    """Stage the headers of the kernel that the selected device runs, as patiently as the user wants.
+
+    Args:
+        server, selection: which device.
+        store: where trees are staged.
+        options: how to get the headers.
+        deadline: bounds all of it.
+        wait_s: for how many seconds new attempts may begin; 0 for one attempt only.
+        on_device: told of the device, at each attempt.
+
+    Returns:
+        What is staged, and the device, which still has the rest of the time.
+
+    Raises:
+        KheadersError: that of the last attempt, as of `ensure` and of selecting a device.
+    """
+
+    def attempt() -> tuple[Staged, Device]:
+        device = Device.select(server, selection, deadline)
+        if on_device is not None:
+            on_device(device)
+        return ensure(device, store, options), device
+
+    return patiently(attempt, wait_s=wait_s, deadline=deadline, say=options.on_note)
 
 
 def patiently(

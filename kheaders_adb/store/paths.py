@@ -9,7 +9,6 @@
     kernels/<key>.json            identity, verdict, source, archive, tree, times
     devices/<serial>.json         last boot_id → kernel key
     pins/<key>                    kernels that gc never removes
-    libbpf/<digits>/bpf           link to libbpf's headers, made by compiling
     tmp/  locks/
 
 ``<tree>`` is the archive's sha256, or ``<sha256>-repaired-<16 digits>`` for a tree with regenerated files.

@@ -74,7 +74,7 @@ def extract(image: KernelImage, root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def libbpf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = find_libbpf(None, tmp_path_factory.mktemp("cache"))
+    found = find_libbpf(None, lambda: tmp_path_factory.mktemp("cache"))
     if found is None:
         absent("libbpf's headers are not installed (Debian: libbpf-dev)")
     assert found is not None

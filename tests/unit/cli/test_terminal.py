@@ -120,7 +120,9 @@ def test_stdout_is_never_coloured(
 def test_a_transfer_that_takes_its_time_is_shown_and_wiped_away(
     console: MakeConsole, terminal: Terminal
 ) -> None:
-    with console(XTERM).progress("X1\x1b[m: headers") as update:
+    with console(XTERM).progress("headers") as progress:
+        progress.begin("X1\x1b[m: headers")
+        update = progress.on_progress
         assert update is not None
         shown, done_bytes = "", 0
         while "headers" not in shown and done_bytes < 4 << 20:
@@ -133,9 +135,9 @@ def test_a_transfer_that_takes_its_time_is_shown_and_wiped_away(
 
 
 def test_a_short_transfer_is_not_shown(console: MakeConsole, terminal: Terminal) -> None:
-    with console(XTERM).progress("X1: headers") as update:
-        assert update is not None
-        update(100, 100)
+    with console(XTERM).progress("X1: headers") as progress:
+        assert progress.on_progress is not None
+        progress.on_progress(100, 100)
     assert "headers" not in terminal.shown()
 
 
@@ -143,6 +145,6 @@ def test_a_short_transfer_is_not_shown(console: MakeConsole, terminal: Terminal)
 def test_no_progress_where_it_is_not_wanted(
     console: MakeConsole, terminal: Terminal, environ: Mapping[str, str]
 ) -> None:
-    with console(environ).progress("X1: headers") as update:
-        assert update is None
+    with console(environ).progress("X1: headers") as progress:
+        assert progress.on_progress is None
     assert terminal.shown() == ""

@@ -1,0 +1,81 @@
+"""What a user or a device says of the kernel that imported headers are for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from kheaders_adb.device.probe import Probe
+from kheaders_adb.errors import UsageError
+from kheaders_adb.kernel.config import load_config
+from kheaders_adb.model import ArchiveFacts, KernelIdentity
+from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
+
+STEP = "importing"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What is known of the kernel that an imported archive is said to belong to.
+
+    Attributes:
+        probe: a device that runs it, or None.
+        config: its configuration, plain or gzipped, or None.
+        release: its release, or None.
+    """
+
+    probe: Probe | None = None
+    config: bytes | None = None
+    release: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to match the archive with."""
+        return self.probe is None and self.config is None and self.release is None
+
+    def config_text(self, limits: Limits = DEFAULT_LIMITS) -> bytes | None:
+        """The configuration, unpacked; None if it is not known.
+
+        Raises:
+            CorruptArchiveError: it does not unpack, or to more than a configuration ever is.
+        """
+        if self.probe is not None:
+            return self.probe.config
+        return None if self.config is None else load_config(self.config, limits)
+
+    def identity(self, config: bytes | None, facts: ArchiveFacts) -> KernelIdentity:
+        """The kernel that is claimed.
+
+        What the user does not say is taken from the archive: it then agrees with itself, and only what was
+        said is put to the proof.
+
+        Args:
+            config: as of `config_text`.
+            facts: what the archive says.
+        """
+        if self.probe is not None:
+            return self.probe.identity
+        return KernelIdentity(
+            release=self.release or facts.release or "",
+            version=facts.uts_version or "",
+            machine=facts.uts_machine or facts.srcarch or "",
+            config_sha256=None if config is None else sha256(config).hexdigest(),
+        )
+
+
+def read_claimed_config(path: Path) -> bytes:
+    """The bytes of a configuration file, plain or gzipped.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> UsageError:
+    """The error for a file on the host that cannot be read."""
+    return UsageError(f"{path} cannot be read: {error.strerror}", step=STEP, hint="check the path")
