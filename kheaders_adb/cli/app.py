@@ -99,7 +99,6 @@ globals_callback(app, _about)
 
 def main() -> None:
     """Run the command line; the entry point."""
-    gc.enable()
     words = sys.argv[1:]
     # An option whose value may be left out: what follows after a blank is never its value.  Words after
     # "--" are for clang.

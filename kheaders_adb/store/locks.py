@@ -1,8 +1,7 @@
 """Locks between processes: ``flock``, so that the operating system lets go of them when a process dies.
 
-The package filelock would do the same, but importing it takes 40 ms, and the store also needs shared
-locks and locks on files of its own making.  Threads of one process exclude each other as well, because
-every lock is taken on a descriptor of its own.
+The package filelock takes 40 ms to import and has shared locks through SQLite files only.  Threads of one
+process exclude each other as well, because every lock is taken on a descriptor of its own.
 """
 
 from __future__ import annotations
