@@ -156,7 +156,6 @@ def record_to_json(trees: Store, record: KernelRecord) -> dict[str, Any]:
         "pinned": record.key in trees.pinned(),
         "staged_at": record.staged_at,
         "tool_version": record.tool_version,
-        "notes": list(record.notes),
     }
 
 

@@ -6,7 +6,7 @@ import re
 
 from kheaders_adb.errors import UsageError
 from kheaders_adb.store import paths
-from kheaders_adb.store.lookup import Shelf
+from kheaders_adb.store.lookup import Lookup
 from kheaders_adb.store.records import KernelRecord
 
 _CHOOSING = "choosing the kernel"
@@ -15,7 +15,7 @@ _KEY_PREFIX = re.compile(r"[0-9a-f]{4,64}")
 _MAX_NAMED = 8
 
 
-def resolve(store: Shelf, text: str) -> KernelRecord:
+def resolve(store: Lookup, text: str) -> KernelRecord:
     """The kernel that a user means.
 
     Args:
@@ -60,7 +60,7 @@ def resolve(store: Shelf, text: str) -> KernelRecord:
     )
 
 
-def _resolve_device(store: Shelf, serial: str) -> KernelRecord:
+def _resolve_device(store: Lookup, serial: str) -> KernelRecord:
     record = store.running(serial)
     if record is not None:
         return record

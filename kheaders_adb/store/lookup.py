@@ -36,7 +36,7 @@ class Scan:
     broken: tuple[BrokenRecord, ...]
 
 
-class Shelf:
+class Lookup:
     """Reads what is in a store; nothing here writes, locks or counts as use.
 
     Attributes:

@@ -42,7 +42,6 @@ class KernelRecord:
         tool_version: the version of this package that staged it.
         serial: the device that it was last staged for, or None for an imported archive.
         staged_at: when, in seconds since the epoch.
-        notes: what a user was told when it was staged.
         last_used_at: when it was last found again; filled in when read, not part of the file.
     """
 
@@ -54,7 +53,6 @@ class KernelRecord:
     tool_version: str
     serial: str | None
     staged_at: float
-    notes: tuple[str, ...] = ()
     last_used_at: float | None = None
 
     @property
@@ -120,7 +118,6 @@ def kernel_to_json(record: KernelRecord) -> bytes:
             "tool_version": record.tool_version,
             "serial": record.serial,
             "staged_at": record.staged_at,
-            "notes": list(record.notes),
         }
     )
 
@@ -160,7 +157,6 @@ def kernel_from_json(text: bytes, *, last_used_at: float | None = None) -> Kerne
         tool_version=top.string("tool_version"),
         serial=top.optional("serial"),
         staged_at=top.number("staged_at"),
-        notes=top.each("notes", _require_string),
         last_used_at=last_used_at,
     )
     if top.string("key") != record.key:

@@ -18,7 +18,7 @@ from kheaders_adb.model import Evidence, KernelIdentity
 from kheaders_adb.store import choose, paths
 from kheaders_adb.store.faults import READ_ONLY_ERRNOS, store_error, wrapped
 from kheaders_adb.store.locks import guarded, locked
-from kheaders_adb.store.lookup import Shelf
+from kheaders_adb.store.lookup import Lookup
 from kheaders_adb.store.records import (
     DeviceRecord,
     KernelRecord,
@@ -31,7 +31,11 @@ if TYPE_CHECKING:
     from kheaders_adb.store.staging import Staging
 
 
-class Store(Shelf):
+_PROBED_S = 5.0
+"""A use lock is taken alone only for a moment, to see whether anybody holds it."""
+
+
+class Store(Lookup):
     """A store on the host.  Several processes and threads may use one at the same time.
 
     Attributes:
@@ -147,7 +151,7 @@ class Store(Shelf):
                     locked(
                         self.use_lock_path(record.key),
                         exclusive=False,
-                        timeout_s=0,
+                        timeout_s=_PROBED_S,
                         purpose="removing this kernel",
                     )
                 )

@@ -19,16 +19,13 @@ _CHUNK_BYTES = 1 << 20
 _DAMAGED = "find out more with `kheaders-adb verify`, mend it with `verify --repair`"
 
 
-def export_archive(
-    store: Store, record: KernelRecord, output: Path, *, overwrite: bool = False
-) -> int:
+def export_archive(store: Store, record: KernelRecord, output: Path) -> int:
     """Copy the archive's original bytes, checked against its sha256, to a file.
 
     Args:
         store: the store.
         record: the kernel.
         output: the file on the host.
-        overwrite: whether a file that is there is replaced.
 
     Returns:
         The number of bytes.
@@ -37,7 +34,7 @@ def export_archive(
         UsageError: there is such a file already.
         StoreError: the archive is missing or damaged, or a disk failed; ``output`` is as before.
     """
-    _refuse_existing(output, overwrite=overwrite)
+    _refuse_existing(output)
     source = store.archive_path(record.archive.sha256)
     draft = _draft(output)
     try:
@@ -121,9 +118,9 @@ def export_tree(store: Store, record: KernelRecord, output: Path) -> int:
     return files
 
 
-def _refuse_existing(output: Path, *, overwrite: bool) -> None:
+def _refuse_existing(output: Path) -> None:
     with wrapped(_STEP, output):
-        if output.is_dir() or (not overwrite and os.path.lexists(output)):
+        if os.path.lexists(output):
             raise UsageError(
                 f"{output} is there already",
                 step=_STEP,

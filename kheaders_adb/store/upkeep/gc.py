@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,14 +93,15 @@ def collect(store: Store, policy: Policy | None = None, *, dry_run: bool = False
     if not store.exists:
         return Collected((), 0, (), (), (), 0, 0)
     usage = Usage.of(store)
-    doomed = _choose(store, policy, usage.copy())
     litter = 0
     if dry_run:
-        sweep = _Sweep(store, policy.grace_s, doomed)
+        made = plan(store, policy.grace_s, _choose(store, policy, usage.copy()))
     else:
         litter = scratch.sweep(store.root)
-        sweep = _carry_out(store, policy.grace_s, doomed)
-    return sweep.result(litter, usage)
+        made = _carry_out(
+            store, lambda: plan(store, policy.grace_s, _choose(store, policy, usage.copy()))
+        )
+    return made.collected(litter, usage)
 
 
 def remove(store: Store, key: str) -> Collected:
@@ -116,30 +117,35 @@ def remove(store: Store, key: str) -> Collected:
     Raises:
         StoreError: there is no such kernel, a running command uses it, or the disk failed.
     """
-    record = next((record for record in store.records() if record.key == key), None)
-    if record is None:
-        raise StoreError(f"no kernel {key} is staged in {store.root}", step="removing the kernel")
-    if is_locked(store.use_lock_path(key)):
-        raise StoreError(
-            f"kernel {key[:12]} is being used by a running command",
-            step="removing the kernel",
-            hint="let it finish, then run the same command again",
-        )
     usage = Usage.of(store)
-    store.unpin(key)
-    sweep = _carry_out(store, GRACE_S, [record])
-    return sweep.result(0, usage)
+
+    def decide() -> Plan:
+        record = store.read_kernel(store.kernel_path(key))
+        if record is None:
+            raise StoreError(
+                f"no kernel {key} is staged in {store.root}", step="removing the kernel"
+            )
+        if is_locked(store.use_lock_path(key)):
+            raise StoreError(
+                f"kernel {key[:12]} is being used by a running command",
+                step="removing the kernel",
+                hint="let it finish, then run the same command again",
+            )
+        return plan(store, GRACE_S, [record])
+
+    return _carry_out(store, decide).collected(0, usage)
 
 
-def _carry_out(store: Store, grace_s: float, doomed: list[KernelRecord]) -> _Sweep:
+def _carry_out(store: Store, decide: Callable[[], Plan]) -> Plan:
+    """Decide and act while the store's own lock is held alone: nothing is used or pinned in between."""
     folder, lock_fd = scratch.make_folder(store.root)
     try:
         with wrapped("removing kernels", store.root), guarded(store.root, exclusive=True):
-            sweep = _Sweep(store, grace_s, doomed)
-            sweep.move_to(folder)
+            made = decide()
+            made.carry_out(folder)
     finally:
         scratch.discard(folder, lock_fd)
-    return sweep
+    return made
 
 
 def _choose(store: Store, policy: Policy, usage: Usage) -> list[KernelRecord]:
@@ -181,102 +187,139 @@ def _last_use(record: KernelRecord) -> float:
     return record.staged_at if record.last_used_at is None else record.last_used_at
 
 
-class _Sweep:
-    """One consistent look at the store: what is to go.  To act on it, hold the store's lock exclusively."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One consistent look at the store: what is to go.  To act on it, hold the store's lock alone.
 
-    def __init__(self, store: Store, grace_s: float, doomed: list[KernelRecord]) -> None:
-        self._store = store
-        self._grace_s = grace_s
-        scan = store.scan()
-        used = {record.key: record.last_used_at for record in scan.records}
-        # A kernel that was used since it was chosen is not the least recently used one any more.
-        self.removed = tuple(
-            record
-            for record in doomed
-            if used.get(record.key, -1.0) == record.last_used_at
-            and not is_locked(store.use_lock_path(record.key))
-        )
-        gone = {record.key for record in self.removed}
-        self.kept = tuple(record for record in scan.records if record.key not in gone)
-        self.broken = tuple(broken for broken in scan.broken if self._is_old(broken.path))
-        needed = {record.tree for record in self.kept}
-        there = {
-            path.name for path in store.listing(paths.TREES) if paths.TREE.fullmatch(path.name)
-        }
-        self.trees = tuple(sorted(tree for tree in there - needed if self._is_unused(tree)))
-        left = there.difference(self.trees)
-        needed_archives = {tree.partition("-")[0] for tree in left}
-        self.archives = tuple(
-            sha256
-            for path in store.listing(paths.ARCHIVES)
-            if paths.SHA256.fullmatch(sha256 := path.name.removesuffix(".tar.xz"))
-            and sha256 not in needed_archives
-        )
-        kernels = {record.key for record in self.kept}
-        self._files = (
-            *(store.kernel_path(key) for key in gone),
-            *(store.use_lock_path(key) for key in gone),
-            *(broken.path for broken in self.broken),
-            *(
-                store.device_path(device.serial)
-                for device in store.devices()
-                if not kernels & {device.kernel, *device.history}
-            ),
-            *(
-                path
-                for path in store.listing(paths.PINS)
-                if path.name in gone or (path.name not in kernels and self._is_old(path))
-            ),
-            *(
-                path
-                for path in store.listing(paths.MANIFESTS)
-                if paths.TREE.fullmatch(tree := path.name.removesuffix(".manifest"))
-                and tree not in left
-            ),
-            *(store.archive_path(sha256) for sha256 in self.archives),
-        )
+    Attributes:
+        removed: the kernels that go, least recently used first.
+        kept: how many stay.
+        broken: files among the records that are no records; they go as well.
+        trees: where the trees are that go.
+        archives: the sha256 of the archives that go.
+        files: all files that go, in the order in which they must: whatever names a tree comes before it.
+        restamped: trees that stay, and the time of use that they are given: they must not look as if the
+            kernels that go were about to be recorded.
+    """
 
-    def _is_old(self, path: Path) -> bool:
-        stamp = _stamp(path)
-        return stamp is not None and self._store.now() - stamp >= self._grace_s
+    removed: tuple[KernelRecord, ...]
+    kept: int
+    broken: tuple[BrokenRecord, ...]
+    trees: tuple[Path, ...]
+    archives: tuple[str, ...]
+    files: tuple[Path, ...]
+    restamped: tuple[tuple[Path, float], ...]
 
-    def _is_unused(self, tree: str) -> bool:
-        """Whether nobody is about to record a kernel with this tree."""
-        path = self._store.tree_path(tree)
-        if self._is_old(path):
-            return True
-        stamp, last_use = _stamp(path), _last_use_of(tree, self.removed)
-        return stamp is not None and last_use is not None and stamp <= last_use
-
-    def move_to(self, folder: Path) -> None:
-        """Take it all away: first whatever names a tree, then the tree."""
-        for path in self._files:
+    def carry_out(self, folder: Path) -> None:
+        """Take it all away; the trees go to a folder, to be deleted at leisure."""
+        for path in self.files:
             path.unlink(missing_ok=True)
         for tree in self.trees:
-            self._store.tree_path(tree).rename(folder / tree)
-        self._restamp()
+            tree.rename(folder / tree.name)
+        for path, used_at in self.restamped:
+            os.utime(path, (used_at, used_at))
 
-    def _restamp(self) -> None:
-        """Let trees that stay not look as if the kernels that went were about to be recorded."""
-        for tree in {record.tree for record in self.removed} - set(self.trees):
-            path = self._store.tree_path(tree)
-            stamp, last_use = _stamp(path), _last_use_of(tree, self.removed)
-            still = _last_use_of(tree, self.kept)
-            if stamp is None or last_use is None or still is None or stamp > last_use:
-                continue
-            os.utime(path, (still, still))
-
-    def result(self, litter: int, usage: Usage) -> Collected:
+    def collected(self, litter: int, usage: Usage) -> Collected:
         """What was or would be removed; ``usage`` is the store's from before."""
+        trees = tuple(tree.name for tree in self.trees)
         return Collected(
             removed=self.removed,
-            kept=len(self.kept),
-            trees=self.trees,
+            kept=self.kept,
+            trees=trees,
             archives=self.archives,
             broken=self.broken,
             litter=litter,
-            freed_bytes=sum(usage.remove(tree) for tree in self.trees),
+            freed_bytes=sum(map(usage.remove, trees)),
         )
+
+
+def plan(store: Store, grace_s: float, doomed: Iterable[KernelRecord]) -> Plan:
+    """What goes with the kernels that are doomed, and whatever nothing refers to any more.
+
+    Args:
+        store: the store.
+        grace_s: seconds for which a tree without a kernel's record is left alone.
+        doomed: kernels of the store.
+
+    Raises:
+        StoreError: the disk failed.
+    """
+    removed = tuple(doomed)
+    gone = {record.key for record in removed}
+    scan = store.scan()
+    kept = [record for record in scan.records if record.key not in gone]
+    kernels = {record.key for record in kept}
+    needed = {record.tree for record in kept}
+
+    def is_old(path: Path) -> bool:
+        stamp = _stamp(path)
+        return stamp is not None and store.now() - stamp >= grace_s
+
+    def is_unused(tree: str) -> bool:
+        # Whether nobody is about to record a kernel with it.
+        path = store.tree_path(tree)
+        if is_old(path):
+            return True
+        stamp, last_use = _stamp(path), _last_use_of(tree, removed)
+        return stamp is not None and last_use is not None and stamp <= last_use
+
+    there = {path.name for path in store.listing(paths.TREES) if paths.TREE.fullmatch(path.name)}
+    trees = sorted(tree for tree in there - needed if is_unused(tree))
+    left = there.difference(trees)
+    needed_archives = {tree.partition("-")[0] for tree in left}
+    archives = tuple(
+        sha256
+        for path in store.listing(paths.ARCHIVES)
+        if paths.SHA256.fullmatch(sha256 := path.name.removesuffix(".tar.xz"))
+        and sha256 not in needed_archives
+    )
+    broken = tuple(found for found in scan.broken if is_old(found.path))
+    files = (
+        *(store.kernel_path(key) for key in gone),
+        *(store.use_lock_path(key) for key in gone),
+        *(found.path for found in broken),
+        *(
+            store.device_path(device.serial)
+            for device in store.devices()
+            if not kernels & {device.kernel, *device.history}
+        ),
+        *(
+            path
+            for path in store.listing(paths.PINS)
+            if path.name in gone or (path.name not in kernels and is_old(path))
+        ),
+        *(
+            path
+            for path in store.listing(paths.MANIFESTS)
+            if paths.TREE.fullmatch(tree := path.name.removesuffix(".manifest"))
+            and tree not in left
+        ),
+        *(store.archive_path(sha256) for sha256 in archives),
+    )
+    return Plan(
+        removed=removed,
+        kept=len(kept),
+        broken=broken,
+        trees=tuple(map(store.tree_path, trees)),
+        archives=archives,
+        files=files,
+        restamped=tuple(_restamps(store, removed, kept, trees)),
+    )
+
+
+def _restamps(
+    store: Store,
+    removed: Iterable[KernelRecord],
+    kept: Iterable[KernelRecord],
+    trees: Iterable[str],
+) -> Iterator[tuple[Path, float]]:
+    for tree in {record.tree for record in removed}.difference(trees):
+        path = store.tree_path(tree)
+        stamp, last_use = _stamp(path), _last_use_of(tree, removed)
+        still = _last_use_of(tree, kept)
+        if stamp is None or last_use is None or still is None or stamp > last_use:
+            continue
+        yield path, still
 
 
 def _last_use_of(tree: str, records: Iterable[KernelRecord]) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -48,7 +48,6 @@ def verify(
     records: Iterable[KernelRecord] | None = None,
     *,
     repair_with: ReadArchive | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
 ) -> Verified:
     """Compare trees, manifests and archives with what was recorded when they were published.
 
@@ -60,7 +59,6 @@ def verify(
             record or not.
         repair_with: the archive reader; given, what is wrong is mended from the stored archives, and what
             cannot be mended is taken out of the store, so that the next pull stages it anew.
-        on_progress: called with the trees done and the trees in all.
 
     Returns:
         What was wrong, and what was mended.
@@ -83,17 +81,13 @@ def verify(
     checker = _Checker(store)
     files = 0
     trees = sorted(names)
-    for done, tree in enumerate(trees):
-        if on_progress is not None:
-            on_progress(done, len(trees))
+    for tree in trees:
         with wrapped(_STEP, store.root / paths.TREES / tree):
             found, count = checker.check(tree)
             if found and repair_with is not None:
                 found = Repair(store, tree, repair_with).mend(found)
         problems += found
         files += count
-    if on_progress is not None:
-        on_progress(len(trees), len(trees))
     return Verified(tuple(trees), files, tuple(problems))
 
 

@@ -190,3 +190,91 @@ def test_a_store_of_somebody_else(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+_STAGE = """
+import sys
+from pathlib import Path
+from kheaders_adb.store import Store
+from tests.unit.store.helpers import pull
+pull(Store.open(Path(sys.argv[1])))
+"""
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory, shim: Path) -> list[tuple[str, str, str]]:
+    """What a process did on the way to the disk that stages one kernel: (call, path, new path), in order."""
+    folder = tmp_path_factory.mktemp("order")
+    Store.open(folder / "store")
+    trace = folder / "trace"
+    subprocess.run(
+        [sys.executable, "-c", _STAGE, folder / "store"],
+        cwd=_REPOSITORY,
+        env={**os.environ, "LD_PRELOAD": str(shim), "FAULT_TRACE": str(trace)},
+        check=True,
+        timeout=60,
+    )
+    found = []
+    for line in trace.read_text().splitlines():
+        call, _, rest = line.partition(" ")
+        path, _, new = rest.replace(f"{folder}/store/", "").partition("\t")
+        found.append((call, path, new))
+    return found
+
+
+def where(calls: list[tuple[str, str, str]], call: str, path: str = "", new: str = "") -> list[int]:
+    """The places of the calls whose paths begin so."""
+    return [
+        at
+        for at, found in enumerate(calls)
+        if found[0] == call and found[1].startswith(path) and found[2].startswith(new)
+    ]
+
+
+FOLDERS = ("archives", "manifests", "trees")
+
+
+def test_all_of_a_tree_is_on_the_disk_before_any_of_it_is_in_its_place(
+    calls: list[tuple[str, str, str]],
+) -> None:
+    (synced,) = where(calls, "syncfs", "tmp/")
+    draft = calls[synced][1]
+    written = where(calls, "write", f"{draft}/")
+    assert {calls[at][1].removeprefix(f"{draft}/").split("/")[0] for at in written} == {
+        *("archive", "manifest", "tree")
+    }
+    renamed = [where(calls, "rename", draft, f"{folder}/") for folder in FOLDERS]
+    assert max(written) < synced < min(map(min, renamed))
+    assert all(len(places) == 1 for places in renamed)
+    assert renamed == sorted(renamed), (
+        "the tree comes last: that it is there says that all of it is"
+    )
+
+
+def test_a_publication_is_on_the_disk_before_a_record_names_it(
+    calls: list[tuple[str, str, str]],
+) -> None:
+    (recorded,) = where(calls, "rename", "tmp/", "kernels/")
+    for folder in FOLDERS:
+        (renamed,) = where(calls, "rename", "tmp/", f"{folder}/")
+        after = [at for at in where(calls, "fsync", folder) if calls[at][1] == folder]
+        assert any(renamed < at < recorded for at in after), folder
+
+
+@pytest.mark.parametrize("folder", ["kernels", "devices"])
+def test_a_record_is_on_the_disk_before_it_replaces_another(
+    calls: list[tuple[str, str, str]], folder: str
+) -> None:
+    (renamed,) = where(calls, "rename", "tmp/", f"{folder}/")
+    draft = calls[renamed][1]
+    synced = where(calls, "fsync", draft)
+    assert synced
+    assert max(where(calls, "write", draft)) < synced[-1] < renamed
+
+
+def test_a_publication_has_the_store_to_itself(calls: list[tuple[str, str, str]]) -> None:
+    (renamed,) = where(calls, "rename", "tmp/", "trees/")
+    taken = [at for at in where(calls, "exclusive", "locks/store") if at < renamed]
+    shared = [at for at in where(calls, "shared", "locks/store") if at < renamed]
+    assert taken
+    assert max(taken) > max(shared, default=-1)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from kheaders_adb.errors import StoreError
 from kheaders_adb.store import KernelRecord, Store
-from kheaders_adb.store.locks import guarded
+from kheaders_adb.store.locks import guarded, is_locked, try_lock
 from kheaders_adb.store.upkeep import gc
 from kheaders_adb.store.upkeep.gc import Collected, Policy, collect
 from kheaders_adb.store.upkeep.verify import verify
@@ -217,23 +220,68 @@ def test_a_shared_tree_goes_with_its_last_kernel(store: Store, clock: Clock) -> 
     assert gc.remove(store, first.key).trees == (first.tree,)
 
 
-def test_a_kernel_that_is_used_while_gc_makes_up_its_mind_stays(tmp_path: Path) -> None:
-    clock = Clock()
-    other = Store.open(tmp_path / "store", clock=clock)
-    made = fill(other, clock, 2)
-    asked: list[bool] = []
+@contextmanager
+def gc_waiting(store: Store, policy: Policy) -> Iterator[list[Collected]]:
+    """A gc that has begun and has to wait until the block ends; then its result is in the list."""
+    done: list[Collected] = []
+    worker = threading.Thread(target=lambda: done.append(collect(store, policy)))
+    with guarded(store.root, exclusive=False):  # as find() holds it between reading and marking
+        worker.start()
+        worker.join(0.2)
+        assert worker.is_alive()
+        yield done
+    worker.join()
 
-    def busy_clock() -> float:
-        if not asked:
-            asked.append(True)
-            clock.now_s += 5
-            assert other.find(identity(0), "device-0") is not None
-        return clock.now_s
 
-    done = collect(Store.open(tmp_path / "store", clock=busy_clock), Policy(max_kernels=0))
-    assert asked
-    assert keys(done.removed) == keys(made[1:])
-    assert left(other) == {made[0].key}
+def test_a_kernel_that_is_used_while_gc_makes_up_its_mind_stays(store: Store, clock: Clock) -> None:
+    made = fill(store, clock, 2)
+    with gc_waiting(store, Policy(max_kernels=1)) as done:
+        clock.now_s += 5
+        assert store.find(identity(0), "device-0") is not None
+    assert keys(done[0].removed) == keys(made[1:])
+    assert left(store) == {made[0].key}
+
+
+def test_a_kernel_that_is_pinned_while_gc_makes_up_its_mind_stays(
+    store: Store, clock: Clock
+) -> None:
+    made = fill(store, clock, 2)
+    with gc_waiting(store, Policy(max_kernels=0)) as done:
+        store.pin(made[0].key)
+    assert keys(done[0].removed) == keys(made[1:])
+    assert store.pinned() == {made[0].key}
+    assert left(store) == {made[0].key}
+
+
+def test_a_kernel_that_is_taken_into_use_while_gc_makes_up_its_mind_stays(
+    store: Store, clock: Clock
+) -> None:
+    made = fill(store, clock, 2)
+    with ExitStack() as used:
+        with gc_waiting(store, Policy(max_kernels=0)) as done:
+            used.enter_context(store.in_use(made[0]))
+        assert keys(done[0].removed) == keys(made[1:])
+
+
+def test_looking_for_users_is_in_nobodys_way(store: Store, clock: Clock) -> None:
+    """Whoever looks holds the lock alone for a moment; taking a kernel into use waits that long."""
+    made = fill(store, clock, 1)[0]
+    path = store.use_lock_path(made.key)
+    path.touch()
+    with path.open() as held:
+        assert try_lock(held.fileno(), exclusive=True)
+        threading.Timer(0.2, fcntl.flock, (held.fileno(), fcntl.LOCK_UN)).start()
+        with store.in_use(made):
+            assert is_locked(path)
+
+
+def test_what_is_in_use_is_not_said_to_be_removed(store: Store, clock: Clock) -> None:
+    made = fill(store, clock, 1)[0]
+    store.pin(made.key)
+    with store.in_use(made), pytest.raises(StoreError, match="being used"):
+        gc.remove(store, made.key)
+    assert left(store) == {made.key}
+    assert store.pinned() == {made.key}
 
 
 def test_gc_waits_for_a_command_that_is_just_looking(store: Store, clock: Clock) -> None:

@@ -55,7 +55,6 @@ RECORDS = st.builds(
     tool_version=TEXT,
     serial=MAYBE,
     staged_at=st.floats(0, 1e12),
-    notes=st.lists(TEXT, max_size=3).map(tuple),
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
@@ -75,7 +74,6 @@ SAMPLE = KernelRecord(
     tool_version="0.1.0",
     serial="device",
     staged_at=1.5,
-    notes=("note",),
 )
 
 

@@ -300,16 +300,14 @@ class TestExport:
         assert export_archive(store, made, tmp_path / "out.tar.xz") == len(packed())
         assert (tmp_path / "out.tar.xz").read_bytes() == packed()
 
-    def test_what_is_there_is_replaced_only_if_asked(self, store: Store, tmp_path: Path) -> None:
+    def test_what_is_there_is_never_replaced(self, store: Store, tmp_path: Path) -> None:
         made = pull(store)
         (tmp_path / "out").write_text("precious")
         with pytest.raises(UsageError, match="there already"):
             export_archive(store, made, tmp_path / "out")
         assert (tmp_path / "out").read_text() == "precious"
-        export_archive(store, made, tmp_path / "out", overwrite=True)
-        assert (tmp_path / "out").read_bytes() == packed()
         with pytest.raises(UsageError):
-            export_archive(store, made, tmp_path, overwrite=True)
+            export_archive(store, made, tmp_path)
 
     def test_a_damaged_archive_is_not_handed_out(self, store: Store, tmp_path: Path) -> None:
         made = pull(store)
