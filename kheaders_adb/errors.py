@@ -31,10 +31,18 @@ package: foreign exceptions are wrapped at the edge where they appear, with ``ra
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from kheaders_adb.model import Verdict
+
+
+class Context(TypedDict, total=False):
+    """What an error says beside what was seen; see `KheadersError`."""
+
+    step: str | None
+    device: str | None
+    hint: str | None
 
 
 class KheadersError(Exception):
@@ -132,11 +140,9 @@ class MismatchError(KheadersError):
         seen: str,
         *,
         verdict: Verdict | None = None,
-        step: str | None = None,
-        device: str | None = None,
-        hint: str | None = None,
+        **context: Unpack[Context],
     ) -> None:
-        super().__init__(seen, step=step, device=device, hint=hint)
+        super().__init__(seen, **context)
         self.verdict = verdict
 
 
@@ -158,11 +164,9 @@ class CorruptArchiveError(ArchiveError):
         seen: str,
         *,
         rule: str | None = None,
-        step: str | None = None,
-        device: str | None = None,
-        hint: str | None = None,
+        **context: Unpack[Context],
     ) -> None:
-        super().__init__(seen, step=step, device=device, hint=hint)
+        super().__init__(seen, **context)
         self.rule = rule
 
 
@@ -184,11 +188,9 @@ class UnsafeArchiveError(ArchiveError):
         *,
         rule: str,
         member: str | None = None,
-        step: str | None = None,
-        device: str | None = None,
-        hint: str | None = None,
+        **context: Unpack[Context],
     ) -> None:
-        super().__init__(seen, step=step, device=device, hint=hint)
+        super().__init__(seen, **context)
         self.rule = rule
         self.member = member
 

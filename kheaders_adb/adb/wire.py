@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from types import TracebackType
 
 from kheaders_adb.adb.address import ServerAddress
 from kheaders_adb.adb.deadline import Deadline
@@ -99,12 +98,7 @@ class Wire:
     def __enter__(self) -> Wire:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -137,11 +137,11 @@ def remove(
 def record_to_json(trees: Store, record: KernelRecord) -> dict[str, Any]:
     """A staged kernel for ``--json``, in the fields of ``pull --json``."""
     from kheaders_adb.cli.render import (
-        archive_to_json,
         kernel_to_json,
         source_to_json,
         verdict_to_json,
     )
+    from kheaders_adb.store.records import archive_to_json
 
     size = trees.tree_size(record.tree)
     return {

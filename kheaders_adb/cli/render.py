@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from kheaders_adb.model import (
-    Archive,
     CheckStatus,
     HeaderSource,
     KernelIdentity,
@@ -15,6 +14,7 @@ from kheaders_adb.model import (
     Staged,
     Verdict,
 )
+from kheaders_adb.store.records import archive_to_json, checks_to_json
 from kheaders_adb.untrusted.text import harmless
 
 _WORDS = {
@@ -61,29 +61,11 @@ def source_to_json(source: HeaderSource) -> dict[str, Any]:
     return {"kind": source.kind.value, "path": source.path}
 
 
-def archive_to_json(archive: Archive) -> dict[str, Any]:
-    """An archive's digest, size and member count."""
-    return {
-        "sha256": archive.sha256,
-        "size_bytes": archive.size_bytes,
-        "members": archive.members,
-    }
-
-
 def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
     """A verdict with its checks and every differing configuration symbol."""
     return {
         "level": verdict.level.value,
-        "checks": [
-            {
-                "name": check.name,
-                "status": check.status.value,
-                "expected": check.expected,
-                "found": check.found,
-                "note": check.note,
-            }
-            for check in verdict.checks
-        ],
+        "checks": checks_to_json(verdict),
         "differences": [
             {"symbol": item.symbol, "kernel": item.kernel, "archive": item.archive}
             for item in verdict.differences

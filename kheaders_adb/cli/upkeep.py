@@ -51,6 +51,7 @@ def verify(
                         "path": problem.path,
                         "kind": problem.kind.value,
                         "seen": problem.seen,
+                        "also_in": list(problem.also_in),
                         "repaired": problem.repaired,
                         "remedy": problem.remedy,
                     }
@@ -62,6 +63,8 @@ def verify(
         for problem in done.problems:
             state = "mended" if problem.repaired else problem.remedy or "not mended"
             console.result(f"{problem.path}: {problem.seen} ({state})")
+            for place in problem.also_in:
+                console.result(f"    the same file in {place}")
         console.say(
             f"{counted(len(done.trees), 'tree')}, {counted(done.files, 'file')}: "
             + (counted(len(done.problems), "problem") if done.problems else "all as recorded")

@@ -8,7 +8,6 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from types import TracebackType
 
 from kheaders_adb.adb.shell import ShellStream
 from kheaders_adb.adb.sync import file_size, receive_file
@@ -68,12 +67,7 @@ class ArchiveStream:
     def __enter__(self) -> ArchiveStream:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if self._script is None:
             return
         if self._sync is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from kheaders_adb.archive.carve import CarvedModule, carve
 from kheaders_adb.device.device import Device
@@ -134,12 +134,7 @@ def _from_host(
         return carved
     if obstacle := _cannot_load(probe):
         if via is Via.LOAD:
-            raise PrivilegeError(
-                f"{best.path} cannot be loaded: {obstacle}",
-                step="choosing a source",
-                device=device.serial,
-                hint="leave out --via load: the headers can be carved out of the module",
-            )
+            raise _not_loadable(device, best.path, obstacle)
         return _noting(carved, f"carved instead of loaded: {obstacle}")
     return OnDevice(
         payload=read_payload(best.path),
@@ -159,12 +154,7 @@ def _from_device(device: Device, probe: Probe, via: Via, limits: Limits) -> Plan
     if via is not Via.CARVE and obstacle is None:
         return OnDevice(module=modules[0].path)
     if via is Via.LOAD:
-        raise PrivilegeError(
-            f"{modules[0].path} cannot be loaded: {obstacle}",
-            step="choosing a source",
-            device=device.serial,
-            hint="leave out --via load: the headers may be carved out of the module",
-        )
+        raise _not_loadable(device, modules[0].path, obstacle)
     readable = [file for file in modules if file.readable]
     if not readable:
         raise PrivilegeError(
@@ -220,6 +210,15 @@ def _cannot_load(probe: Probe) -> str | None:
     if probe.modules_disabled:
         return "loading modules is switched off until the next boot (kernel.modules_disabled=1)"
     return None
+
+
+def _not_loadable(device: Device, path: PurePath, obstacle: str | None) -> PrivilegeError:
+    return PrivilegeError(
+        f"{path} cannot be loaded: {obstacle}",
+        step="choosing a source",
+        device=device.serial,
+        hint="leave out --via load: the headers may be carved out of the module",
+    )
 
 
 def _refusals(probe: Probe, form: str = " ({})") -> str:

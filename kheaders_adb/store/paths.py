@@ -142,9 +142,7 @@ def require_sha256(text: str) -> str:
     Raises:
         StoreError: it is not, so that it must not become part of a path.
     """
-    if SHA256.fullmatch(text) is None:
-        raise StoreError(f"{text!r} is not a sha256", step="naming a file of the store")
-    return text
+    return _required(SHA256, text, "a sha256")
 
 
 def require_tree(text: str) -> str:
@@ -153,8 +151,12 @@ def require_tree(text: str) -> str:
     Raises:
         StoreError: it is not, so that it must not become part of a path.
     """
-    if TREE.fullmatch(text) is None:
-        raise StoreError(f"{text!r} is not the name of a tree", step="naming a file of the store")
+    return _required(TREE, text, "the name of a tree")
+
+
+def _required(pattern: re.Pattern[str], text: str, what: str) -> str:
+    if pattern.fullmatch(text) is None:
+        raise StoreError(f"{text!r} is not {what}", step="naming a file of the store")
     return text
 
 

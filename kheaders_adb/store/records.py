@@ -100,16 +100,7 @@ def kernel_to_json(record: KernelRecord) -> bytes:
             },
             "verdict": {
                 "level": verdict.level.value,
-                "checks": [
-                    {
-                        "name": check.name,
-                        "status": check.status.value,
-                        "expected": check.expected,
-                        "found": check.found,
-                        "note": check.note,
-                    }
-                    for check in verdict.checks
-                ],
+                "checks": checks_to_json(verdict),
                 "differences": [[d.symbol, d.kernel, d.archive] for d in verdict.differences],
             },
             "source": {"kind": record.source.kind.value, "path": record.source.path},
@@ -120,6 +111,20 @@ def kernel_to_json(record: KernelRecord) -> bytes:
             "staged_at": record.staged_at,
         }
     )
+
+
+def checks_to_json(verdict: Verdict) -> list[dict[str, str | None]]:
+    """A verdict's checks as JSON, in a record as in what ``--json`` prints."""
+    return [
+        {
+            "name": check.name,
+            "status": check.status.value,
+            "expected": check.expected,
+            "found": check.found,
+            "note": check.note,
+        }
+        for check in verdict.checks
+    ]
 
 
 def kernel_from_json(text: bytes, *, last_used_at: float | None = None) -> KernelRecord:

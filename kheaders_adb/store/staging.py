@@ -13,7 +13,6 @@ from collections import deque
 from contextlib import ExitStack, suppress
 from hashlib import sha256
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from kheaders_adb.model import Archive, ArchiveFacts, Member, MemberKind
@@ -83,12 +82,7 @@ class Staging:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop the thread and remove what was not published."""
         self._give_up()
 

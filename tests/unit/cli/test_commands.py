@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from kheaders_adb.model import KernelIdentity
+from kheaders_adb.store import Store
 from tests.unit.cli.conftest import Done, Run
 from tests.unit.golden import check_golden
+from tests.unit.store.helpers import pull as stage
 from tests.wire.devices import ARCHIVE_PATH, Headers, State
 from tests.wire.kernel import Kernel
 from tests.wire.server import Server
@@ -318,3 +320,19 @@ def test_doctor_without_a_store(run: Run, server: Server, tmp_path: Path) -> Non
 def test_doctor_finds_clang(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CLANG")
     assert re.search(r"(?m)^(ok|warn)  +clang  ", run("doctor").out)
+
+
+def test_verify_names_the_other_trees_that_share_a_damaged_file(run: Run, store_path: Path) -> None:
+    """Written into, not replaced: then each tree that shares the file is hit, asked about or not."""
+    store = Store.open(store_path)
+    first, second = stage(store, 0, variant=0), stage(store, 1, variant=1)
+    name = "include/part4/header4.h"
+    damaged = store.tree_path(first.tree) / name
+    damaged.chmod(0o644)
+    damaged.write_bytes(b"X" * damaged.stat().st_size)
+    done = run("verify", first.key)
+    assert done.code == 8
+    assert f"{name}: its content has changed" in done.out
+    assert f"the same file in {second.tree}/{name}" in done.out
+    (problem,) = run("verify", first.key, "--json").document["problems"]
+    assert problem["also_in"] == [f"{second.tree}/{name}"]
