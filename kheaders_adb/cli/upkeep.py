@@ -61,7 +61,7 @@ def verify(
         )
     else:
         for problem in done.problems:
-            state = "mended" if problem.repaired else problem.remedy or "not mended"
+            state = "repaired" if problem.repaired else problem.remedy or "not repaired"
             console.result(f"{problem.path}: {problem.seen} ({state})")
             for place in problem.also_in:
                 console.result(f"    the same file in {place}")

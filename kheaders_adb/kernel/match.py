@@ -122,7 +122,7 @@ def repaired(verdict: Verdict) -> Verdict:
     if not verdict.is_repairable:
         names = ", ".join(check.name for check in verdict.differing) or "nothing"
         raise MismatchError(
-            f"a new autoconf.h mends only a configuration that differs, but here differs: {names}",
+            f"a new autoconf.h repairs only a configuration that differs, but here differs: {names}",
             verdict=verdict,
             step="repairing the configuration",
         )

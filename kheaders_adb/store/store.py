@@ -113,7 +113,7 @@ class Store(Lookup):
             try:
                 record = self.read_kernel(path)
             except StoreError:
-                return None  # broken: staging again mends it, and `list` and `verify` name it
+                return None  # broken: staging again repairs it, and `list` and `verify` name it
             if (
                 record is None
                 or not self.manifest_path(record.tree).exists()

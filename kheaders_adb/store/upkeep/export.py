@@ -16,7 +16,7 @@ from kheaders_adb.store.store import Store
 
 _STEP = "exporting"
 _CHUNK_BYTES = 1 << 20
-_DAMAGED = "find out more with `kheaders-adb verify`, mend it with `verify --repair`"
+_DAMAGED = "find out more with `kheaders-adb verify`, repair it with `verify --repair`"
 
 
 def export_archive(store: Store, record: KernelRecord, output: Path) -> int:

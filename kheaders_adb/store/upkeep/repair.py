@@ -1,4 +1,4 @@
-"""Mending a tree from its stored archive."""
+"""Repairing a tree from its stored archive."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FILES = (EntryKind.FILE, EntryKind.REGENERATED)
 
 
 class Repair:
-    """Mends one tree from its archive.
+    """Repairs one tree from its archive.
 
     A damaged file is not written over but replaced, so that it is no longer shared with other trees.
     """
@@ -36,7 +36,7 @@ class Repair:
         self._top = store.root / paths.TREES / tree
         self._read_archive = read_archive
 
-    def mend(self, problems: list[Problem]) -> list[Problem]:
+    def repair(self, problems: list[Problem]) -> list[Problem]:
         """The same problems, with those that could be put right marked so."""
         by_kind: dict[ProblemKind, list[Problem]] = {}
         for problem in problems:
@@ -52,7 +52,7 @@ class Repair:
         if text is None:
             return problems
         entries = {entry.path: entry for entry in manifest.decode(text).entries}
-        mended = {
+        repaired = {
             problem.path
             for problem in by_kind.get(ProblemKind.EXTRA, ())
             if self._remove(problem.path)
@@ -65,12 +65,12 @@ class Repair:
         files = {entry.path: entry for entry in damaged if entry.kind in _FILES}
         for entry in damaged:
             if entry.path not in files and self._restore(entry):
-                mended.add(entry.path)
+                repaired.add(entry.path)
         if files:
-            mended |= self._restore_files(files, usable=ProblemKind.ARCHIVE not in by_kind)
+            repaired |= self._restore_files(files, usable=ProblemKind.ARCHIVE not in by_kind)
         return [
             replace(problem, repaired=True, remedy=None)
-            if problem.path in mended
+            if problem.path in repaired
             else replace(problem, remedy=problem.remedy or self._remedy(entries, problem))
             for problem in problems
         ]
@@ -79,7 +79,7 @@ class Repair:
         entry = entries.get(problem.path)
         if entry is not None and entry.kind is EntryKind.REGENERATED:
             return "it is regenerated, not the archive's: remove the kernel and pull again"
-        return "the archive cannot mend it: remove the kernel and pull again"
+        return "the archive cannot repair it: remove the kernel and pull again"
 
     def _set_aside(self, problems: list[Problem]) -> list[Problem]:
         """Take out a tree that nothing can be proved of; it counts as absent already."""
@@ -97,29 +97,29 @@ class Repair:
         ]
 
     def _restore_files(self, wanted: dict[str, Entry], *, usable: bool) -> set[str]:
-        mended: set[str] = set()
+        repaired: set[str] = set()
         by_mode = [entry for entry in wanted.values() if self._has_content(entry)]
         for entry in by_mode:
             (self._top / entry.path).chmod(0o444)
-            mended.add(entry.path)
-        if not usable or not set(wanted) - mended:
-            return mended
+            repaired.add(entry.path)
+        if not usable or not set(wanted) - repaired:
+            return repaired
         archive = self._store.archive_path(self._tree.partition("-")[0])
         try:
             for member, content in self._read_archive(_chunks(archive)):
                 entry_or_none = wanted.get(member.path)
                 if (
                     entry_or_none is not None
-                    and member.path not in mended
+                    and member.path not in repaired
                     and member.kind is MemberKind.FILE
                     and sha256(content).hexdigest() == entry_or_none.sha256
                 ):
                     self._put(member.path, content)
-                    mended.add(member.path)
+                    repaired.add(member.path)
         except KheadersError:
             # Its bytes are those that were read once; a reader that has become stricter refuses them now.
-            return mended
-        return mended
+            return repaired
+        return repaired
 
     def _has_content(self, entry: Entry) -> bool:
         path = self._top / entry.path

@@ -1,4 +1,4 @@
-"""Checking what is in the store against recorded digests, and mending it from the stored archives."""
+"""Checking what is in the store against recorded digests, and repairing it from the stored archives."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def verify(
         store: the store.
         records: the kernels whose trees are looked at; None for everything in the store, named by a
             record or not.
-        repair_with: the archive reader; given, what is wrong is mended from the stored archives, and what
-            cannot be mended is taken out of the store, so that the next pull stages it anew.
+        repair_with: the archive reader; given, what is wrong is repaired from the stored archives, and what
+            cannot be repaired is taken out of the store, so that the next pull stages it anew.
 
     Returns:
-        What was wrong, and what was mended.
+        What was wrong, and what was repaired.
 
     Raises:
         StoreError: the disk failed.
@@ -85,7 +85,7 @@ def verify(
         with wrapped(_STEP, store.root / paths.TREES / tree):
             found, count = checker.check(tree)
             if found and repair_with is not None:
-                found = Repair(store, tree, repair_with).mend(found)
+                found = Repair(store, tree, repair_with).repair(found)
         problems += found
         files += count
     return Verified(tuple(trees), files, tuple(problems))
@@ -243,7 +243,7 @@ class _Checker:
         return None
 
     def _digest(self, path: str, found: os.stat_result) -> str:
-        inode = (found.st_dev, found.st_ino)  # which mending may free for another file to take
+        inode = (found.st_dev, found.st_ino)  # which repairing may free for another file to take
         state = (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
         known = self._digests.get(inode)
         if known is not None and known[0] == state:

@@ -1,4 +1,4 @@
-"""What verify finds and mends, and what export hands out."""
+"""What verify finds and repairs, and what export hands out."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def test_one_flipped_byte_in_each_of_200_files_is_found_and_mended(store: Store)
             str(path.relative_to(tree)): ProblemKind.CONTENT for path in damaged
         }
         assert not found.is_sound
-        mended = verify(store, repair_with=read_archive)
-        assert len(mended.problems) == 200
-        assert mended.is_sound
+        repaired = verify(store, repair_with=read_archive)
+        assert len(repaired.problems) == 200
+        assert repaired.is_sound
         assert verify(store).problems == ()
         assert digest_of_folder(store.root) == before
 
@@ -149,9 +149,9 @@ def test_every_damage_is_named_and_mended(store: Store, damage: str) -> None:
     do, expected = DAMAGES[damage]
     do(store.tree_path(made.tree))
     assert by_path(verify(store).problems) == expected
-    mended = verify(store, repair_with=read_archive)
-    assert by_path(mended.problems) == expected
-    assert mended.is_sound
+    repaired = verify(store, repair_with=read_archive)
+    assert by_path(repaired.problems) == expected
+    assert repaired.is_sound
     assert digest_of_folder(store.root) == before
     assert litter(store) == []
 
