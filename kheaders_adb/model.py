@@ -243,8 +243,11 @@ class Verdict:
 
     @property
     def is_repairable(self) -> bool:
-        """Whether only the configuration differs, so that a regenerated ``autoconf.h`` may repair it."""
-        return [check.name for check in self.differing] == ["config"]
+        """Whether the release agrees and only the configuration differs."""
+        agrees = any(
+            check.name == "release" and check.status is CheckStatus.AGREE for check in self.checks
+        )
+        return agrees and [check.name for check in self.differing] == ["config"]
 
 
 @dataclass(frozen=True, slots=True)

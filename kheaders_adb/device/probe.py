@@ -178,7 +178,6 @@ def parse_probe(output: bytes, mark: str) -> Probe:
     if not version:
         raise ValueError(f"uname on the device said {f'{release} {rest}'.strip() or 'nothing'!r}")
     config, notes = split_config(sections.get("binary", b""))
-    boot_id = _text(sections, "boot_id")
     uid = _text(sections, "uid")
     identity = KernelIdentity(
         release=release,
@@ -187,7 +186,7 @@ def parse_probe(output: bytes, mark: str) -> Probe:
         banner=_text(sections, "banner") or None,
         build_id=parse_build_id(notes),
         config_sha256=sha256(config).hexdigest() if config is not None else None,
-        boot_id=boot_id if _BOOT_ID.fullmatch(boot_id) else None,
+        boot_id=parse_boot_id(_text(sections, "boot_id")),
     )
     files = _files(_text(sections, "files"))
     root = _text(sections, "root").split()
@@ -208,6 +207,11 @@ def parse_probe(output: bytes, mark: str) -> Probe:
         has_su="su" in root,
         debuggable="1" in root,
     )
+
+
+def parse_boot_id(text: str) -> str | None:
+    """The boot_id in what a device said; None where that is none."""
+    return text.strip() if _BOOT_ID.fullmatch(text.strip()) else None
 
 
 def _sections(output: bytes, mark: bytes) -> dict[str, bytes]:

@@ -29,8 +29,8 @@ from kheaders_adb.untrusted.text import printable
 _DELIVERY_SYMBOLS = frozenset({"IKHEADERS", "IKHEADERS_PROC"})
 _NAMED_SYMBOLS = 3
 _ONLY_CONFIG_NOTE = (
-    "only the configuration differs: a stale archive of an incremental build, or a rebuild with "
-    "another configuration; --repair-config stages it with the running kernel's configuration"
+    "only the configuration differs: the archive is left from an earlier build, or /proc/config.gz is not "
+    "that of the running kernel; nothing compared here can tell which"
 )
 
 _SRCARCH = (
@@ -80,7 +80,7 @@ def match(
     Returns:
         The checks ``release``, ``machine``, ``config``, ``builder``, ``version``, ``vermagic`` (with
         a module only) and ``continuity``, in this order, and the level: mismatch if any differs,
-        else exact if the configuration agrees, else consistent.
+        else exact if release and configuration agree, else consistent.
 
     Raises:
         CorruptArchiveError: the archive does not say which kernel it is for.
@@ -101,7 +101,7 @@ def match(
     differing = [check.name for check in checks if check.status is CheckStatus.DIFFER]
     if differing:
         level = Level.MISMATCH
-    elif config is not None:
+    elif all(check.status is CheckStatus.AGREE for check in (checks[0], checks[2])):
         level = Level.EXACT
     else:
         level = Level.CONSISTENT
@@ -130,14 +130,20 @@ def repaired(verdict: Verdict) -> Verdict:
 
 
 def _check_release(identity: KernelIdentity, facts: ArchiveFacts) -> Check:
+    """Compare ``uname -r`` and what /proc/version says of it with the archive's release.
+
+    The two are one string in the kernel.  Where they disagree, somebody has changed one of them, as kernels
+    do that hide root from apps.  /proc/version is then the better witness, but no more than that: an archive
+    of that release may be the right one, an archive of the other is not.
+    """
     assert facts.release is not None
-    note = None
-    banner = re.match(r"Linux version (\S+) ", identity.banner or "")
-    if banner is not None and banner[1] != identity.release:
-        note = (
-            f"/proc/version says {printable(banner[1])}, unlike `uname -r`: one of them is forged"
-        )
-    return _compare("release", identity.release, facts.release, note)
+    banner = re.match(r"Linux version (.*?) \(", identity.banner or "")
+    if banner is None or banner[1] == identity.release:
+        return _compare("release", identity.release, facts.release)
+    said = f"{identity.release} (uname -r), {banner[1]} (/proc/version)"
+    note = "the kernel's two releases disagree, so one of them is forged"
+    status = CheckStatus.UNKNOWN if facts.release == banner[1] else CheckStatus.DIFFER
+    return _check("release", status, said, facts.release, note)
 
 
 def _check_machine(machine: str, facts: ArchiveFacts) -> Check:

@@ -95,7 +95,6 @@ def _examine(path: Path, probe: Probe, limits: Limits) -> Candidate:
         parse_config(probe.config) if probe.config is not None else None,
         collector.facts(),
         vermagic=carved.vermagic,
-        boot_id_after=probe.identity.boot_id,
     )
     return Candidate(path, carved, verdict)
 

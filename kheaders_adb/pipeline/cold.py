@@ -110,7 +110,7 @@ class _Pull:
 
     def carved(self, plan: Carved) -> Fetched:
         """Stage an archive that was taken out of a module."""
-        report = ReadReport(plan.source, boot_id=self.about.identity.boot_id, notes=())
+        report = ReadReport(plan.source, boot_id=plan.boot_id, notes=())
         with self._turn(len(plan.archive)):
             if record := self._staged_meanwhile():
                 return Fetched(record, cached=True, notes=())

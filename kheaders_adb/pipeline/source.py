@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 
 from kheaders_adb.archive.carve import CarvedModule, carve
 from kheaders_adb.device.device import Device
-from kheaders_adb.device.probe import DeviceFile, Probe
+from kheaders_adb.device.probe import DeviceFile, Probe, parse_boot_id
 from kheaders_adb.device.script import quote
 from kheaders_adb.errors import (
     ArchiveError,
+    DeviceChangedError,
     KheadersError,
     NoHeadersError,
     PrivilegeError,
@@ -24,6 +25,8 @@ from kheaders_adb.pipeline.stager import mismatch_error
 from kheaders_adb.untrusted.limits import Limits
 from kheaders_adb.untrusted.rules import Rule
 from kheaders_adb.untrusted.text import one_line
+
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +61,14 @@ class Carved:
         source: the module it was in.
         vermagic: the module's.
         notes: what was chosen, and why.
+        boot_id: the device's boot in which the module was read; None for one on the host.
     """
 
     archive: bytes
     source: HeaderSource
     vermagic: str | None
     notes: tuple[str, ...] = ()
+    boot_id: str | None = None
 
 
 Plan = OnDevice | Carved
@@ -127,7 +132,10 @@ def _from_host(
     if best.verdict.level is Level.MISMATCH:
         if not (tolerance.accepts(best.verdict) or tolerance.repairs(best.verdict)):
             raise mismatch_error(
-                best.verdict, device.serial, f"checking {best.path} before it is pushed"
+                best.verdict,
+                carved.source,
+                device.serial,
+                f"checking {best.path} before it is pushed",
             )
         return _noting(carved, "a module known to be wrong is not inserted, its archive was carved")
     if via is Via.CARVE:
@@ -164,18 +172,23 @@ def _from_device(device: Device, probe: Probe, via: Via, limits: Limits) -> Plan
             hint="use a rooted device, or give the same module from the build: --module kheaders.ko",
         )
     path = readable[0].path
-    module = _fetch_carved(device, path, limits)
+    module, boot_id = _fetch_carved(device, probe, path, limits)
     return Carved(
         archive=module.archive,
         source=HeaderSource(SourceKind.MODULE_CARVED, str(path)),
         vermagic=module.vermagic,
         notes=(f"carved out of {path} instead of loading it: {obstacle}",) if obstacle else (),
+        boot_id=boot_id,
     )
 
 
-def _fetch_carved(device: Device, path: PurePosixPath, limits: Limits) -> CarvedModule:
+def _fetch_carved(
+    device: Device, probe: Probe, path: PurePosixPath, limits: Limits
+) -> tuple[CarvedModule, str | None]:
+    """A module on the device, taken apart here, and the boot in which it was read."""
     step = f"reading {path}"
-    stream = device.stream(f"cat {quote(path)}", step=step)
+    # The boot_id is read by the same shell: another connection might reach another boot, or device.
+    stream = device.stream(f"cat {_BOOT_ID} >&2; exec cat {quote(path)}", step=step)
     data = bytearray()
     try:
         stream.close_stdin()
@@ -188,11 +201,19 @@ def _fetch_carved(device: Device, path: PurePosixPath, limits: Limits) -> Carved
         raise
     finally:
         stream.close()
+    boot_id, _, rest = stream.stderr.decode("utf-8", "replace").partition("\n")
     if stream.exit_code != 0:
-        said = one_line(stream.stderr.decode("utf-8", "replace"))
+        said = one_line(rest or boot_id)
         raise PrivilegeError(f"{path} cannot be read: {said}", step=step, device=device.serial)
+    read_in, probed_in = parse_boot_id(boot_id), probe.identity.boot_id
+    if None not in (read_in, probed_in) and read_in != probed_in:
+        raise DeviceChangedError(
+            f"the device rebooted between the probe and the read (boot_id {probed_in} → {read_in})",
+            step=step,
+            device=device.serial,
+        )
     try:
-        return carve(bytes(data), limits)
+        return carve(bytes(data), limits), read_in
     except ArchiveError as error:
         error.device, error.step = device.serial, f"carving {path}"
         raise
@@ -227,7 +248,7 @@ def _refusals(probe: Probe, form: str = " ({})") -> str:
 
 
 def _noting(plan: Carved, note: str) -> Carved:
-    return Carved(plan.archive, plan.source, plan.vermagic, (*plan.notes, note))
+    return replace(plan, notes=(*plan.notes, note))
 
 
 def _no_archive(device: Device, probe: Probe) -> KheadersError:

@@ -19,6 +19,7 @@ from kheaders_adb.model import (
     HeaderSource,
     KernelIdentity,
     Level,
+    SourceKind,
     Verdict,
 )
 from kheaders_adb.pipeline.options import Tolerance
@@ -27,6 +28,16 @@ from kheaders_adb.store.store import Store
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
 
 STEP = "matching the headers with the running kernel"
+
+_SHOWN = (SourceKind.SYSFS, SourceKind.PROC)
+_NOT_OURS = (
+    "the kernel itself shows this archive, so what it says elsewhere may be the wrong one of the two: "
+    "compare with the build that was flashed; --allow-mismatch stages these headers, marked as not fitting"
+)
+_OF_THIS_BUILD = (
+    "get the kheaders.ko of this very build; "
+    "--allow-mismatch stages these headers, marked as not fitting"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +150,7 @@ class Stager:
             return Judged(judged.identity, repaired(verdict), judged.source)
         if self.tolerance.accepts(verdict):
             return judged
-        raise mismatch_error(verdict, self.serial, STEP)
+        raise mismatch_error(verdict, judged.source, self.serial, STEP)
 
     def _record(self, judged: Judged, archive: Archive, tree: str) -> KernelRecord:
         record = KernelRecord(
@@ -156,23 +167,19 @@ class Stager:
         return record
 
 
-def mismatch_error(verdict: Verdict, serial: str | None, step: str) -> MismatchError:
+def mismatch_error(
+    verdict: Verdict, source: HeaderSource, serial: str | None, step: str
+) -> MismatchError:
     """The error for a verdict that is a mismatch, with every check that differs on a line of its own."""
     rows = "".join(
         f"\n    {check.name}: the kernel has {check.expected}, the headers have {check.found}"
         + (f"\n        ({check.note})" if check.note else "")
         for check in verdict.differing
     )
-    only_config = [check.name for check in verdict.differing] == ["config"]
     return MismatchError(
         f"these headers do not belong to the running kernel:{rows}",
         verdict=verdict,
         step=step,
         device=serial,
-        hint=(
-            "get the headers of this very build; or stage these with autoconf.h regenerated from the "
-            "running kernel (--repair-config), or as they are (--allow-mismatch)"
-            if only_config
-            else "get the kheaders.ko of this very build; --allow-mismatch stages these, marked as wrong"
-        ),
+        hint=_NOT_OURS if source.kind in _SHOWN else _OF_THIS_BUILD,
     )

@@ -83,20 +83,54 @@ def test_without_the_running_configuration_it_is_consistent() -> None:
     assert check(verdict, "config").status is UNKNOWN
 
 
+def kernel_of(release: str, banner: str | None = None) -> KernelIdentity:
+    """A kernel whose ``uname -r`` and /proc/version say these releases."""
+    said = release if banner is None else banner
+    return replace(
+        KERNEL,
+        release=release,
+        banner=f"Linux version {said} (lab@lab) ({FACTS.compiler}) {VERSION}\n",
+    )
+
+
 @pytest.mark.parametrize(
-    "release", ["6.1.192-android14-other", "6.1.192", "6.1.192-android14-lab+"]
+    "release", ["6.1.192-android14-other", "6.1.192", "6.1.192-android14-lab+", "6.1.192 x"]
 )
 def test_another_release(release: str) -> None:
-    verdict = match(replace(KERNEL, release=release), CONFIG, FACTS)
+    verdict = match(kernel_of(release), CONFIG, FACTS)
+    assert verdict.level is Level.MISMATCH
+    assert check(verdict, "release") == Check("release", DIFFER, release, "6.1.192-android14-lab")
+    assert not verdict.is_repairable
+
+
+FORGED = "the kernel's two releases disagree, so one of them is forged"
+
+
+def test_an_archive_of_a_spoofed_release_is_refused() -> None:
+    """uname -r was changed, and the archive is of what it was changed to."""
+    verdict = match(kernel_of("6.1.192-android14-lab", "6.1.90-real"), CONFIG, FACTS)
     assert verdict.level is Level.MISMATCH
     assert check(verdict, "release") == Check(
         "release",
         DIFFER,
-        release,
+        "6.1.192-android14-lab (uname -r), 6.1.90-real (/proc/version)",
         "6.1.192-android14-lab",
-        "/proc/version says 6.1.192-android14-lab, unlike `uname -r`: one of them is forged",
+        FORGED,
     )
-    assert not verdict.is_repairable
+
+
+def test_where_two_channels_disagree_it_is_never_exact() -> None:
+    """uname -r was changed, and the archive is the running kernel's own."""
+    verdict = match(kernel_of("5.4.0-spoofed", "6.1.192-android14-lab"), CONFIG, FACTS)
+    assert verdict.level is Level.CONSISTENT
+    found = check(verdict, "release")
+    assert (found.status, found.note) == (UNKNOWN, FORGED)
+    assert found.expected == "5.4.0-spoofed (uname -r), 6.1.192-android14-lab (/proc/version)"
+    other = match(
+        kernel_of("5.4.0-spoofed", "6.1.192-android14-lab"), {**CONFIG, "DEBUG_LIST": "y"}, FACTS
+    )
+    assert other.level is Level.MISMATCH
+    assert not other.is_repairable, "nothing is repaired on the word of a forged release"
 
 
 def test_a_module_of_another_release_that_loads_silently() -> None:
@@ -133,14 +167,14 @@ def test_when_only_the_configuration_differs_it_says_so_and_can_be_repaired() ->
     note = check(verdict, "config").note
     assert note is not None
     assert "only the configuration differs" in note
-    assert "--repair-config" in note
+    assert "nothing compared here can tell which" in note
     mended = repaired(verdict)
     assert mended.level is Level.REPAIRED
     assert (mended.checks, mended.differences) == (verdict.checks, verdict.differences)
 
 
 def test_what_cannot_be_repaired() -> None:
-    other = replace(KERNEL, release="6.1.0")
+    other = kernel_of("6.1.0")
     for verdict in (
         match(KERNEL, CONFIG, FACTS),
         match(other, {**CONFIG, "DEBUG_LIST": "y"}, FACTS),

@@ -21,6 +21,7 @@ from kheaders_adb.device.probe import DeviceFile, Probe
 from kheaders_adb.errors import (
     ArchiveError,
     CorruptArchiveError,
+    DeviceChangedError,
     KheadersError,
     MismatchError,
     NoHeadersError,
@@ -214,7 +215,8 @@ def test_a_stale_module_differs_in_its_configuration_alone(choose: Choose, put: 
     with pytest.raises(MismatchError) as caught:
         choose(ROOT, module=put("kheaders.ko", STALE))
     assert "# CONFIG_KASAN is not set" in caught.value.seen
-    assert "--repair-config" in (caught.value.hint or "")
+    assert "get the kheaders.ko of this very build" in (caught.value.hint or "")
+    assert "--repair-config" not in str(caught.value) + (caught.value.hint or "")
 
 
 def test_a_wrong_module_that_is_allowed_is_still_never_inserted(choose: Choose, put: Put) -> None:
@@ -340,6 +342,29 @@ def test_a_module_on_the_device_can_be_carved(choose: Choose) -> None:
     )
     asked = choose(replace(ROOT, modules=(holds(),)), via=Via.CARVE, cat=KERNEL.module)
     assert asked.notes == ()
+
+
+BOOTS = ("c1d0ff62-86b7-4ac5-9bd6-4bb2b6a9b1de", "c1d0ff62-0000-4ac5-9bd6-4bb2b6a9b1de")
+
+
+def test_the_boot_in_which_a_module_was_read_is_what_its_own_shell_said(choose: Choose) -> None:
+    identity = replace(ROOT.identity, boot_id=BOOTS[0])
+    probe = replace(ROOT, identity=identity, modules=(holds(),))
+    said = f"{BOOTS[0]}\n".encode()
+    plan = choose(probe, via=Via.CARVE, cat=KERNEL.module, error=said)
+    assert isinstance(plan, Carved)
+    assert plan.boot_id == BOOTS[0]
+    unseen = choose(probe, via=Via.CARVE, cat=KERNEL.module, error=b"cat: Permission denied\n")
+    assert isinstance(unseen, Carved)
+    assert unseen.boot_id is None, "what was not read again is not taken from before"
+    with pytest.raises(DeviceChangedError, match=BOOTS[1]):
+        choose(probe, via=Via.CARVE, cat=KERNEL.module, error=f"{BOOTS[1]}\n".encode())
+
+
+def test_a_module_on_the_host_says_nothing_of_a_boot(choose: Choose, put: Put) -> None:
+    plan = choose(ROOT, module=put("kheaders.ko", KERNEL), via=Via.CARVE)
+    assert isinstance(plan, Carved)
+    assert plan.boot_id is None
 
 
 def test_a_module_on_the_device_that_cannot_be_loaded(choose: Choose) -> None:
