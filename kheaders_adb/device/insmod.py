@@ -1,7 +1,8 @@
 """What it means when a kernel refuses a module: pure text in, cause and next step out.
 
-The texts are those of toybox (Android), busybox and kmod; toybox's and busybox's were measured, those of
-signatures come from kernel source.  The kernel log often says more than the errno and is asked first.
+The texts are those of toybox (Android), busybox and kmod.  toybox's and busybox's were measured, those of
+signatures, lockdown and SELinux too (Linux 6.1); those of protected symbols come from public reports.  The
+kernel log often says more than the errno and is asked first.
 """
 
 from __future__ import annotations
@@ -55,20 +56,81 @@ _LOG_RULES: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
         "the module file is damaged or cut short ({what})",
         "copy the file again and compare its size with the original",
     ),
+    # Not "module verification failed … tainting kernel": that is a note, and the load went on.
+    (
+        "unsigned",
+        re.compile(r"Loading of unsigned module is rejected"),
+        "the kernel takes only signed modules, and this one has no signature at its end",
+        f"give the signed kheaders.ko of this build (stripping removes a signature), {_CARVE}",
+    ),
     (
         "signature",
-        re.compile(r"module verification failed|Loading of unsigned module is rejected"),
-        "the kernel takes only modules signed with its own key",
-        f"give a signed kheaders.ko, {_CARVE}",
+        re.compile(r"Loading of module with unavailable key is rejected"),
+        "the module is signed, but with a key that this kernel does not know",
+        f"{_BUILD_MATCHING}, {_CARVE}",
+    ),
+    (
+        "signature",
+        re.compile(r"PKCS7: (?P<what>.+)"),
+        "the module's signature is damaged ({what})",
+        f"copy the file again from its build, {_CARVE}",
+    ),
+    (
+        "lockdown",
+        re.compile(r"Lockdown: .*unsigned module loading is restricted"),
+        "the kernel is locked down and takes only signed modules",
+        f"give a signed kheaders.ko, or boot without lockdown, {_CARVE}",
+    ),
+    (
+        "selinux",
+        re.compile(r"avc: +denied +\{ (?P<what>[\w ]*module\w*) \}"),
+        "SELinux denied it ({what})",
+        f"use a su whose domain may load modules, {_CARVE}",
+    ),
+    # Android's kernels with MODULE_SIG_PROTECT let unsigned modules use only symbols of their KMI.
+    (
+        "protected",
+        re.compile(
+            r"exports protected symbol (?P<symbol>\w+)|Unknown symbol (?P<used>\w+) \(err -13\)"
+        ),
+        "the kernel protects a symbol from modules that are not signed with its own key",
+        f"give the kheaders.ko that was signed with this very build, {_CARVE}",
+    ),
+    (
+        "unresolved",
+        re.compile(r"Unknown symbol (?P<symbol>\w+) \(err -2\)"),
+        "the module needs {symbol}, which this kernel does not have",
+        _BUILD_MATCHING,
     ),
 )
 
 _TOOL_RULES: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
     (
+        "no-insmod",
+        re.compile(
+            r"insmod: (?:inaccessible or )?not found|insmod: No such file or directory$", re.M
+        ),
+        "the device has no insmod that this shell finds",
+        f"load the module by hand (`modprobe` or an insmod elsewhere), then pull again, {_CARVE}",
+    ),
+    (
         "signature",
-        re.compile(r"Required key not available|Key was rejected by service"),
-        "the kernel takes only modules signed with its own key",
-        f"give a signed kheaders.ko, {_CARVE}",
+        re.compile(r"Required key not available"),
+        "the kernel takes only modules signed with a key that it knows",
+        f"give the signed kheaders.ko of this build, {_CARVE}",
+    ),
+    (
+        "signature",
+        re.compile(r"Key was rejected by service"),
+        "the module's signature is none that this kernel accepts: missing, of another key, or the file was "
+        "changed after it was signed",
+        f"copy the signed kheaders.ko again from this build, {_CARVE}",
+    ),
+    (
+        "signature",
+        re.compile(r"Bad message"),
+        "the module's signature is damaged or cut short",
+        f"copy the file again from its build, {_CARVE}",
     ),
     (
         "not-root",

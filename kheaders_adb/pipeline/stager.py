@@ -32,11 +32,10 @@ STEP = "matching the headers with the running kernel"
 _SHOWN = (SourceKind.SYSFS, SourceKind.PROC)
 _NOT_OURS = (
     "the kernel itself shows this archive, so what it says elsewhere may be the wrong one of the two: "
-    "compare with the build that was flashed; --allow-mismatch stages these headers, marked as not fitting"
+    "compare with the build that was flashed; --allow-mismatch stages these headers, marked as wrong"
 )
 _OF_THIS_BUILD = (
-    "get the kheaders.ko of this very build; "
-    "--allow-mismatch stages these headers, marked as not fitting"
+    "get the kheaders.ko of this very build; --allow-mismatch stages these headers, marked as wrong"
 )
 
 

@@ -56,6 +56,56 @@ def test_only_what_the_log_names_is_put_into_the_message() -> None:
     assert "{module!r}" in refusal.seen
 
 
+TAINT = (
+    "kheaders: module verification failed: signature and/or required key missing - tainting kernel"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "log", "expected"),
+    [
+        (
+            "No such file or directory",
+            f"{TAINT}\nkheaders: Unknown symbol x (err -2)",
+            "unresolved",
+        ),
+        ("Invalid argument", f"{TAINT}\nkheaders: disagrees about version of symbol x", "crc"),
+        ("Permission denied", f"{TAINT}\nkheaders: Unknown symbol x (err -13)", "protected"),
+        ("Permission denied", "kheaders: exports protected symbol x", "protected"),
+        ("Key was rejected by service", "Loading of unsigned module is rejected", "unsigned"),
+        ("Key was rejected by service", "", "signature"),
+        ("Invalid argument", "PKCS7: Only support pkcs7_signedData type", "signature"),
+        ("Bad message", "", "signature"),
+        (
+            "Operation not permitted",
+            "Lockdown: insmod: unsigned module loading is restricted; see man kernel_lockdown.7",
+            "lockdown",
+        ),
+        (
+            "Permission denied",
+            'audit: type=1400 audit(1.2:3): avc:  denied  { module_load } for  pid=1 comm="insmod"',
+            "selinux",
+        ),
+        ("Operation not permitted", TAINT, "forbidden"),
+    ],
+)
+def test_the_cause_is_not_a_note_beside_it(text: str, log: str, expected: str) -> None:
+    assert cause(f"{TOYBOX}{text}", log) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sh: insmod: not found",
+        "/system/bin/sh: insmod: inaccessible or not found",
+        "sh: 1: insmod: not found",
+    ],
+)
+def test_a_device_without_insmod_is_not_a_refusal_of_the_kernel(text: str) -> None:
+    assert cause(text) == "no-insmod"
+    assert cause("insmod: /data/k.ko: No such file or directory") == "missing"
+
+
 words = st.sampled_from(
     [
         *("version magic '", "' should be '", "'", "disagrees about version of symbol ", CRC),
