@@ -30,7 +30,12 @@ for old in "$tree".*.tmp; do
   [ -d "$old" ] && ! [ -d "/proc/${pid##*.}" ] && rm -rf "$old"
 done
 new=$tree.$$.tmp
-trap "rm -rf \"\$new\"" EXIT
+# adbd hangs up when the host has gone, maybe in the middle of this.
+clean() {
+  trap "" HUP INT TERM
+  rm -rf "$new"
+}
+trap clean EXIT
 trap "exit 1" HUP INT TERM
 mkdir "$new" || exit 1
 echo absent
