@@ -19,7 +19,9 @@ from tests.conftest import SCALE, SEED
 from . import cases, stream_cases
 from .campaign import Case, run_case, start_workers
 
-pytestmark = pytest.mark.xdist_group("faults")  # one pool of processes for all of them
+# Much of a fault is waiting: two pools of processes, each for half of the families.
+one_pool = pytest.mark.xdist_group("faults of peers")
+other_pool = pytest.mark.xdist_group("faults of streams")
 
 
 @pytest.fixture(scope="module")
@@ -43,33 +45,41 @@ def check(workers: ProcessPoolExecutor, family: Iterable[Case], at_least: int) -
     assert not wrong, f"{len(wrong)} of {len(reports)} cases, seed {SEED}:\n" + "\n".join(wrong)
 
 
+@one_pool
 def test_silence(workers: ProcessPoolExecutor) -> None:
     check(workers, cases.silent(), 30)
 
 
+@one_pool
 def test_trickling(workers: ProcessPoolExecutor) -> None:
     check(workers, cases.trickling(), 8)
 
 
+@one_pool
 def test_devices_in_every_state(workers: ProcessPoolExecutor) -> None:
     check(workers, cases.device_states(), 50)
 
 
+@one_pool
 def test_servers_that_go_or_are_none(workers: ProcessPoolExecutor) -> None:
     check(workers, cases.servers(), 90)
 
 
+@other_pool
 def test_reboots(workers: ProcessPoolExecutor) -> None:
     check(workers, cases.reboots(), 15)
 
 
+@other_pool
 def test_shells_that_say_more_or_less(workers: ProcessPoolExecutor) -> None:
     check(workers, cases.shells(), 20)
 
 
+@other_pool
 def test_a_module_on_its_way(workers: ProcessPoolExecutor) -> None:
     check(workers, stream_cases.pushes(), 25)
 
 
+@other_pool
 def test_the_end_of_the_stream_at_every_kind_of_byte(workers: ProcessPoolExecutor) -> None:
     check(workers, stream_cases.ends(SEED, 200 * SCALE), 300)
