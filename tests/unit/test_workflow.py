@@ -67,4 +67,4 @@ def test_actionlint_finds_nothing() -> None:
 def test_each_dependency_has_a_lowest_version() -> None:
     lines = constraints((ROOT / "pyproject.toml").read_text())
     assert len(lines) == len(PYPROJECT["project"]["dependencies"])
-    assert "typer==0.26" in lines
+    assert "typer==0.27" in lines
