@@ -6,12 +6,15 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from fixtures.oldest import constraints
+from fixtures.packages import differences
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
@@ -62,6 +65,27 @@ def test_actionlint_finds_nothing() -> None:
         pytest.skip("actionlint is not installed (https://github.com/rhysd/actionlint)")
     done = subprocess.run([program, WORKFLOW], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_files_that_a_package_lacks_or_should_not_hold_are_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "k.whl", "w") as wheel:
+        for name in ("kheaders_adb/api.py", "kheaders_adb/stray.py", "k.dist-info/RECORD"):
+            wheel.writestr(name, "")
+    with tarfile.open(tmp_path / "k.tar.gz", "w:gz") as sdist:
+        for name in ("k/kheaders_adb/api.py", "k/kheaders_adb/ebpf/shims/a.h", "k/PKG-INFO"):
+            sdist.addfile(tarfile.TarInfo(name))
+    committed = ["kheaders_adb/api.py", "kheaders_adb/ebpf/shims/a.h", "Makefile", ".ci/run"]
+    assert differences(tmp_path, committed) == [
+        "k.whl: lacks kheaders_adb/ebpf/shims/a.h",
+        "k.whl: should not hold kheaders_adb/stray.py",
+        "k.tar.gz: lacks Makefile",
+    ]
+
+
+def test_hooks_fetch_nothing() -> None:
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    assert re.findall(r"repo: (.*)", hooks) == ["local"]
+    assert set(re.findall(r"language: (.*)", hooks)) <= {"system", "pygrep"}
 
 
 def test_each_dependency_has_a_lowest_version() -> None:
