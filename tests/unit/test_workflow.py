@@ -47,6 +47,19 @@ def test_actions_are_pinned_to_commits() -> None:
         assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", used), used
 
 
+def test_no_job_keeps_credentials_runs_without_end_or_may_write() -> None:
+    # zizmor takes a plain `persist-credentials: true` for meant, and asks for no timeout.
+    jobs = re.split(r"^  (?=[\w-]+:\n)", TEXT.partition("\njobs:\n")[2], flags=re.M)[1:]
+    assert jobs
+    for job in jobs:
+        assert (
+            job.count("persist-credentials: false") == job.count("uses: actions/checkout@") == 1
+        ), job
+        assert re.search(r"^    timeout-minutes: \d+$", job, re.M), job
+        assert "    permissions:\n      contents: read\n    s" in job, job
+    assert "\npermissions: {}\n" in TEXT
+
+
 def test_zizmor_finds_nothing() -> None:
     done = subprocess.run(
         [Path(sys.executable).with_name("zizmor"), "--offline", "--no-progress", WORKFLOW],
