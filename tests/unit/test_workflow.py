@@ -24,7 +24,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 def test_it_calls_the_makefiles_own_targets_and_nothing_else() -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
-    commands = re.findall(r"^ *- run: (.*)$", TEXT, re.M)
+    commands = re.findall(r"^ *(?:- )?run: (.*)$", TEXT, re.M)
     assert commands
     assert {command.partition(" ")[0] for command in commands} == {"make"}
     assert {command.partition(" ")[2] for command in commands} <= targets
