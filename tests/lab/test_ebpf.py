@@ -183,7 +183,10 @@ def test_python_and_pytest_compile_for_the_device(
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-W", "error", "--rootdir", source.parent),
-            *("-p", "no:cacheprovider", "--kheaders-serial", device.serial),
+            # In a folder of its own: in the shared one it would remove what older runs left there, and
+            # that has taken minutes.
+            *("-p", "no:cacheprovider", "--basetemp", tmp_path / "theirs"),
+            *("--kheaders-serial", device.serial),
             *("--kheaders-store", user.store, "--kheaders-module", str(device.kernel.kheaders_ko)),
         ],
         cwd=source.parent,
