@@ -11,7 +11,7 @@ from kheaders_adb.adb.server import AdbServer
 from kheaders_adb.adb.shell import ShellResult, ShellStream, collect
 from kheaders_adb.adb.wire import Wire
 from kheaders_adb.device.script import quote
-from kheaders_adb.errors import NoHeadersError
+from kheaders_adb.errors import DeviceChangedError, NoHeadersError
 
 _MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 
@@ -38,6 +38,8 @@ class Device:
         deadline: bounds everything that is done with this device.
         su: the dialect of su through which commands run; None to run them as adbd's own user.
         round_trips: how many services were opened on the device so far.
+        boot_id: the boot that is meant, once the device has been probed; scripts that reach another one (or
+            another device) do nothing.
     """
 
     server: AdbServer
@@ -45,6 +47,7 @@ class Device:
     deadline: Deadline
     su: SuDialect | None = None
     round_trips: int = 0
+    boot_id: str | None = None
 
     @classmethod
     def select(cls, server: AdbServer, selection: Selection, deadline: Deadline) -> Device:
@@ -76,6 +79,25 @@ class Device:
                 step="connecting",
                 device=self.serial,
                 hint="Android 7 (API 24) or newer is needed; older kernels carry no headers anyway",
+            )
+
+    def require_boot(self, boot_id: str | None, *, step: str) -> None:
+        """Make sure that it is the boot meant, which is the first one seen, in which something answered.
+
+        Args:
+            boot_id: what the answer came with; None if it could not be read there.
+
+        Raises:
+            DeviceChangedError: it is another one.
+        """
+        if self.boot_id is None:
+            self.boot_id = boot_id
+        elif boot_id != self.boot_id:
+            raise DeviceChangedError(
+                f"the device rebooted meanwhile, or another one answers in its place "
+                f"(boot_id {self.boot_id} → {boot_id or 'unknown'})",
+                step=step,
+                device=self.serial,
             )
 
     def stream(self, command: str, *, step: str, deadline: Deadline | None = None) -> ShellStream:

@@ -3,7 +3,8 @@
 One script on the device owns the whole life of a load.  It alone survives what can happen to the host's
 side (a pulled cable, a killed process): its output breaks, and it unloads and cleans up by itself.
 
-Everything lies in one folder, by names that say who made them::
+Everything lies in a folder of the user's (root's and the shell's are two, as neither may write into the
+other's), by names that say who made them::
 
     lease.<boot_id>.<pid>.<start time>.<run>    a run that reads from the loaded module
     put.<boot_id>.<pid>.<start time>.<run>/     a kheaders.ko that a run brought along
@@ -32,7 +33,7 @@ from kheaders_adb.device.probe import ARCHIVE_PATHS
 from kheaders_adb.device.script import compose
 from kheaders_adb.errors import KheadersError
 
-MAX_KNOWN = 2
+MAX_KNOWN = 1
 """How many known archives a request names: each takes 75 of its bytes, and seldom two are of one size."""
 
 _SWEEP_TIMEOUT_S = 10.0
@@ -44,10 +45,13 @@ def read_script(
     *,
     run: str,
     work: PurePosixPath,
+    boot_id: str | None = None,
     module: PurePosixPath | None = None,
+    module_sha256: str = "",
     payload_bytes: int = 0,
     known: Iterable[tuple[int, str]] = (),
     beside: bool = False,
+    as_text: bool = False,
 ) -> str:
     """The script that writes a header line and the archive to stdout, and its events to stderr.
 
@@ -55,43 +59,54 @@ def read_script(
     of one of the `known` archives and nothing follows.  With `beside` the archive does not follow either:
     the script keeps it there until its stdin ends, and SIZE is 0 unless something is `known`.
 
-    Events are lines ``@RUN event …``: ``nolease TEXT``, ``short GOT WANTED``, ``before LINE`` (the kernel
-    log's last one before a load), ``loaded``, ``refused CODE`` followed by ``text …`` and ``log …`` lines,
-    ``absent``, ``read CODE``, ``kept``, ``unloaded``, ``stuck TEXT``, ``boot BOOT_ID``, and last ``end``.
+    Events are lines ``@RUN event …``: ``elsewhere BOOT_ID`` (alone: nothing was done), ``nolease TEXT``,
+    ``short GOT WANTED``, ``nomark TEXT``, ``before LINE`` (the kernel log's last one before a load),
+    ``loaded``, ``refused CODE`` followed by ``text …`` and ``log …`` lines, ``absent``, ``read CODE``,
+    ``kept``, ``unloaded``, ``stuck TEXT``, ``boot BOOT_ID``, and last ``end``.
 
     Args:
         run: names this run; letters and digits only.
-        work: the tool's folder on the device.
+        work: the user's folder of this tool on the device.
+        boot_id: the boot that is meant; any other does nothing.
         module: a kheaders.ko on the device to load if the archive is not there, or None.
+        module_sha256: what the module, here or there, must be where the device can tell; or empty.
         payload_bytes: the size of a kheaders.ko that comes through stdin; 0 if none does.
         known: size and sha256 of archives that need not be sent again; the first few count.
         beside: the archive is read over another connection; not with a module through stdin.
+        as_text: the archive is written in base64, for ways that are not fit for bytes.
     """
     assert not (beside and payload_bytes), "stdin cannot bring a module and stay open"
+    loads = module is not None or payload_bytes > 0
+    parts = ("put",) * (payload_bytes > 0) + ("load",) * loads
     return compose(
-        "common",
-        "read",
+        *("common", "lease", *parts, "read"),
         RUN=run,
         WORK=work,
+        BOOT=boot_id or "",
         ARCHIVES=" ".join(map(str, ARCHIVE_PATHS)),
         MODULE=module or "",
+        **({"SHA256": module_sha256} if loads else {}),
         PAYLOAD=payload_bytes,
         KNOWN="".join(f" {size}:{sha256} " for size, sha256 in [*known][:MAX_KNOWN]),
         BESIDE=int(beside),
+        ENCODE="base64" if as_text else "",
     )
 
 
-def sweep_script(*, run: str, work: PurePosixPath, wait_for: str = "") -> str:
+def sweep_script(
+    *, run: str, work: PurePosixPath, boot_id: str | None = None, wait_for: str = ""
+) -> str:
     """The script that removes what dead runs left behind, a module they loaded included.
 
-    Events: ``kept``, ``unloaded``, ``stuck TEXT``, ``left NAME``, ``end``.
+    Events: ``elsewhere BOOT_ID``, ``kept``, ``unloaded``, ``stuck TEXT``, ``left NAME``, ``end``.
 
     Args:
         run: names this run.
-        work: the tool's folder on the device.
+        work: the user's folder of this tool on the device.
+        boot_id: the boot that is meant; in any other nothing is done.
         wait_for: a run whose own cleaning is awaited first, for at most about five seconds; or empty.
     """
-    return compose("common", "sweep", RUN=run, WORK=work, WAIT=wait_for)
+    return compose("common", "sweep", RUN=run, WORK=work, BOOT=boot_id or "", WAIT=wait_for)
 
 
 def sweep(device: Device, work: PurePosixPath, *, wait_for: str = "") -> tuple[str, ...]:
@@ -109,7 +124,9 @@ def sweep(device: Device, work: PurePosixPath, *, wait_for: str = "") -> tuple[s
     deadline = Deadline.after(timeout_s)
     try:
         result = device.run(
-            sweep_script(run=run, work=work, wait_for=wait_for), step=step, deadline=deadline
+            sweep_script(run=run, work=work, boot_id=device.boot_id, wait_for=wait_for),
+            step=step,
+            deadline=deadline,
         )
     except KheadersError as error:
         return (f"could not see whether the device cleaned up after itself ({error.seen})",)

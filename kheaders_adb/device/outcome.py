@@ -24,6 +24,10 @@ class ArchiveGoneError(TransferError):
     """The archive that the probe saw is gone: whoever had its module loaded has unloaded it."""
 
 
+class NoWorkFolderError(NoHeadersError):
+    """A module cannot be loaded because nothing can be put into the work folder; another may do."""
+
+
 @dataclass(slots=True)
 class Events:
     """What a script of `lease` said on stderr, by event; what others said there is noise."""
@@ -114,12 +118,14 @@ class Reading:
         probe: what it said of itself.
         module: a kheaders.ko on the device to load if need be, or None.
         payload_path: where on the host the kheaders.ko that is brought along came from, or None.
+        work: the folder for temporary files on the device.
     """
 
     serial: str
     probe: Probe
     module: PurePosixPath | None = None
     payload_path: Path | None = None
+    work: PurePosixPath = field(kw_only=True)
 
     @property
     def step(self) -> str:
@@ -200,13 +206,22 @@ class Reading:
     def _require_begun(self, events: Events) -> None:
         """Raise what fits where the script ended before it read anything."""
         where = {"step": self.step, "device": self.serial}
+        if events.has("elsewhere"):
+            self._require_same_boot(events.last("elsewhere"))
         if events.has("refused"):
             raise self._refused(events)
         if events.has("short"):
             got = " of ".join(events.last("short").split()[:2])
-            raise TransferError(
-                f"kheaders.ko did not arrive whole: {got} bytes{events.quoted}",
-                hint=f"check the space on the device below {self.probe.work.parent}",
+            raise NoWorkFolderError(
+                f"there is no room for kheaders.ko in {self.work}: {got} bytes fit{events.quoted}",
+                hint=f"make room below {self.work.parent} on the device, or carve: --via carve",
+                **where,
+            )
+        if events.has("nomark"):
+            raise NoWorkFolderError(
+                "kheaders.ko was not loaded: that it has to be unloaded again cannot be noted on the device "
+                f"({one_line(events.last('nomark'))})",
+                hint=f"see whether {self.work.parent} can be written and has room, or carve: --via carve",
                 **where,
             )
         if events.has("absent") and events.has("loaded"):
@@ -222,9 +237,9 @@ class Reading:
                 **where,
             )
         if not events.has("read"):
-            raise PrivilegeError(
+            raise NoWorkFolderError(
                 f"the device's shell could not even begin{events.quoted}",
-                hint=f"check that {self.probe.work.parent} on the device can be written",
+                hint=f"see whether {self.work.parent} on the device can be written and has room",
                 **where,
             )
 
@@ -232,7 +247,8 @@ class Reading:
         before = self.probe.identity.boot_id
         if before is not None and boot_id != before:
             raise DeviceChangedError(
-                f"the device rebooted between the probe and the read (boot_id {before} → {boot_id})",
+                "the device rebooted between the probe and the read, or another one answered in its place "
+                f"(boot_id {before} → {boot_id})",
                 step=self.step,
                 device=self.serial,
             )
@@ -259,7 +275,9 @@ class Reading:
         )
 
     def _refused(self, events: Events) -> ModuleRefusedError:
-        text = events.text("text").strip()
+        # It is inserted through a descriptor, whose name says nothing.
+        name = str(self.module or "kheaders.ko")
+        text = events.text("text").strip().replace("/proc/self/fd/0", name)
         log = "\n".join(lines_after(events.last("before"), events.text("log")))
         refusal = explain_insmod(
             text, log, modules_disabled=self.probe.modules_disabled, uid=self.probe.uid

@@ -39,6 +39,10 @@ MODULE_DIRECTORIES = (
     "/usr/lib/modules",
 )
 WORK_NAME = "kheaders-adb"
+WORK_PLACES = ("/data/local/tmp", "/tmp", "/dev")  # noqa: S108 - a folder of others' is not used
+"""Where the work folder may be: Android's place, a recovery's, root's last resort where disks are full."""
+
+_WORK = re.compile(rf"/.*/{WORK_NAME}(\.[0-9]+)?")
 _BOOT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -76,11 +80,13 @@ class Probe:
         modules: the kheaders.ko files that exist, in order of likelihood.
         module_loaded: whether a module "kheaders" is loaded.
         modules_disabled: ``kernel.modules_disabled``; None if unknown.
-        work: the folder for temporary files of this tool on the device.
-        leftovers: what lies in that folder.
+        works: the folders for temporary files of this tool on the device that this user could make, the
+            best one first.
+        leftovers: what lies in these and in other users'.
         has_su: whether a ``su`` is on the PATH (asked only when not root).
         debuggable: whether ``adb root`` may work (asked only when not root).
         refusals: why root was not to be had, once that was tried; the probe itself does not know.
+        alters_bytes: whether what the shell writes is altered on its way, as by a su on a terminal.
     """
 
     identity: KernelIdentity
@@ -90,11 +96,17 @@ class Probe:
     modules: tuple[DeviceFile, ...]
     module_loaded: bool
     modules_disabled: bool | None
-    work: PurePosixPath
+    works: tuple[PurePosixPath, ...]
     leftovers: tuple[str, ...]
     has_su: bool
     debuggable: bool
     refusals: tuple[str, ...] = ()
+    alters_bytes: bool = False
+
+    @property
+    def work(self) -> PurePosixPath:
+        """The work folder; where none can be made, what is said of that names the usual one."""
+        return self.works[0] if self.works else PurePosixPath(WORK_PLACES[0], WORK_NAME)
 
     @property
     def is_root(self) -> bool:
@@ -129,6 +141,7 @@ def probe(device: Device, *, deadline: Deadline | None = None) -> Probe:
 
     Raises:
         ProbeFailedError: the answer makes no sense.
+        DeviceChangedError: it is another boot, or another device, than the last probe's.
         TransferError: the connection broke.
         DeadlineError: no answer in time.
     """
@@ -136,7 +149,7 @@ def probe(device: Device, *, deadline: Deadline | None = None) -> Probe:
     mark = f"@{secrets.token_hex(8)}"
     result = device.run(probe_script(mark), step=step, deadline=deadline)
     try:
-        return parse_probe(result.stdout, mark)
+        about = parse_probe(result.stdout, mark)
     except ValueError as error:
         said = one_line(result.stderr.decode("utf-8", "replace"))[:200]
         raise ProbeFailedError(
@@ -145,6 +158,8 @@ def probe(device: Device, *, deadline: Deadline | None = None) -> Probe:
             step=step,
             device=device.serial,
         ) from error
+    device.require_boot(about.identity.boot_id, step=step)
+    return about
 
 
 def probe_script(mark: str) -> str:
@@ -159,6 +174,7 @@ def probe_script(mark: str) -> str:
         MARK=mark,
         ARCHIVES=" ".join(map(str, ARCHIVE_PATHS)),
         MODULES=modules,
+        PLACES=" ".join(WORK_PLACES),
         NAME=WORK_NAME,
     )
 
@@ -169,6 +185,10 @@ def parse_probe(output: bytes, mark: str) -> Probe:
     Raises:
         ValueError: it does not hold what the script always writes.
     """
+    # A terminal writes CR LF for each LF, of binary content as well: that can be undone without a doubt.
+    alters_bytes = b"\r\n" + mark.encode() in output
+    if alters_bytes:
+        output = output.replace(b"\r\n", b"\n")
     sections = _sections(output, mark.encode())
     if "end" not in sections:
         raise ValueError("the device's shell did not run the probe to its end")
@@ -191,9 +211,7 @@ def parse_probe(output: bytes, mark: str) -> Probe:
     files = _files(_text(sections, "files"))
     root = _text(sections, "root").split()
     disabled = _text(sections, "disabled")
-    work = _text(sections, "work")
-    if not work.startswith("/") or not work.endswith(f"/{WORK_NAME}"):
-        raise ValueError("the device has neither /data/local/tmp nor /tmp")
+    works = [PurePosixPath(line) for line in _text(sections, "work").splitlines()]
     return Probe(
         identity=identity,
         config=config,
@@ -202,10 +220,11 @@ def parse_probe(output: bytes, mark: str) -> Probe:
         modules=tuple(file for file in files if file.path not in ARCHIVE_PATHS),
         module_loaded=_text(sections, "loaded") == "1",
         modules_disabled=disabled == "1" if disabled else None,
-        work=PurePosixPath(work),
+        works=tuple(work for work in works if _WORK.fullmatch(str(work))),
         leftovers=tuple(_text(sections, "ours").splitlines()),
         has_su="su" in root,
         debuggable="1" in root,
+        alters_bytes=alters_bytes,
     )
 
 

@@ -36,7 +36,10 @@ class ArchiveStream:
         module: a kheaders.ko on the device to load if need be.
         payload: a kheaders.ko to bring along and load; excludes `module`.
         payload_path: where on the host that came from, for the record.
+        module_sha256: what the module, here or there, must be; or empty.
         known: size and sha256 of archives that need not be sent again.
+        work: the folder for temporary files on the device; None for the probe's first.
+        beside: whether the archive may be read by adbd itself, over a connection of its own.
     """
 
     def __init__(
@@ -47,17 +50,22 @@ class ArchiveStream:
         module: PurePosixPath | None = None,
         payload: bytes = b"",
         payload_path: Path | None = None,
+        module_sha256: str = "",
         known: Iterable[tuple[int, str]] = (),
+        work: PurePosixPath | None = None,
+        beside: bool = True,
     ) -> None:
         self._device = device
-        self._reading = Reading(device.serial, probe, module, payload_path)
+        work = work if work is not None else probe.work
+        self._reading = Reading(device.serial, probe, module, payload_path, work=work)
         self._payload = payload
+        self._module_sha256 = module_sha256
         self._known = tuple(known)
         self._run = secrets.token_hex(8)
         self._script: ShellStream | None = None
         # sync speaks for adbd's own user only; and a script that got a module through its stdin has seen
         # that end, by which it would be told that the archive has been read.
-        self._beside = device.su is None and not payload
+        self._beside = beside and device.su is None and not payload
         self._sync: Wire | None = None
         self._output: Iterator[bytes] = iter(())
         self._header: ArchiveHeader | None = None
@@ -77,7 +85,7 @@ class ArchiveStream:
         loads = self._reading.module is not None or bool(self._payload)
         if self._report is None and (loads or probe.module_loaded):
             # The device cleans up by itself once its output breaks; see that it did.
-            left = sweep(self._device, probe.work, wait_for=self._run)
+            left = sweep(self._device, self._reading.work, wait_for=self._run)
             if left and error is not None:
                 error.add_note("\n".join(left))
 
@@ -92,8 +100,10 @@ class ArchiveStream:
         """
         script = read_script(
             run=self._run,
-            work=self._reading.probe.work,
+            work=self._reading.work,
+            boot_id=self._device.boot_id,
             module=self._reading.module,
+            module_sha256=self._module_sha256,
             payload_bytes=len(self._payload),
             known=self._known,
             beside=self._beside,

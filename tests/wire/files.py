@@ -42,6 +42,7 @@ _TOP_FOLDERS = (
     "bin",
     "data",
     "debug_ramdisk",
+    "dev",
     "lib/modules",
     "odm",
     "odm_dlkm",
@@ -61,9 +62,9 @@ _DISK_VARIABLES = {
     "FAKE_FULL": Disk.FULL,
     "FAKE_NO_INODES": Disk.NO_INODES,
 }
-# Processes are the host's, so /proc/$$ and /proc/123 stay what they are.
+# Processes are the host's, so /proc/$$, /proc/123 and /proc/self/fd stay what they are.
 _PATHS = re.compile(
-    r"(?<![\w.*?\]})/-])/(?!proc/(?:\$|\d))(?=(?:"
+    r"(?<![\w.*?\]})/-])/(?!proc/(?:\$|\d|self/fd/)|dev/(?:null|zero|full|tty))(?=(?:"
     + "|".join(_TOP_FOLDERS)
     + r""")(?:[/\s"':;)|&<>]|$))"""
 )

@@ -132,7 +132,8 @@ def test_a_truncated_push_is_explained(server: Server, tmp_path: Path, dialect: 
     module.write_bytes(device.kernel.module)
     with pytest.raises(KheadersError) as caught:
         pull(server.port, tmp_path / "store", serial=None, timeout_s=20, module=module)
-    assert "did not arrive whole" in str(caught.value)
+    assert "there is no room for kheaders.ko" in str(caught.value)
+    assert caught.value.exit_code == 4
     assert device.leftovers() == []
 
 

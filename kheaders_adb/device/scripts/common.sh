@@ -1,18 +1,31 @@
 # kheaders-adb common
 # What the scripts share that load, read and clean up; ../lease.py tells the protocol of names.
-# Given: RUN names this run, WORK is the folder of this tool on the device.
+# Given: RUN names this run; WORK is this user's folder of this tool on the device; BOOT is the boot_id of the
+# device that is meant, or empty.
+
+umask 077
 
 # A shell under su, or of a daemon, may know no more than /bin.
 PATH=/system/bin:/vendor/bin:$PATH:/sbin:/usr/sbin:/bin:/usr/bin
 
-# Events go to stderr, marked, so that nothing else that writes there can pass for one.
-say() { echo "@$RUN $*" >&2; }
-lines() { while read -r line; do say "$1 $line"; done; }
+# Events go to stderr, marked, so that nothing else that writes there can pass for one.  Not by echo, which
+# takes a backslash in foreign words for its own.
+say() { printf "%s\n" "@$RUN $*" >&2; }
+lines() { while read -r l; do say "$1 $l"; done; }
 
 # A host that went away must not end the script before it has cleaned up.
 trap "" PIPE
 
 { read -r boot </proc/sys/kernel/random/boot_id; } 2>/dev/null
+
+# Another boot, or another device: an adb server that was restarted gives the old number to whom it likes.
+# What comes through stdin is read, lest the host's writing fail before it has seen the reason.
+drain() { [ "${PAYLOAD:-0}" = 0 ] || cat >/dev/null; }
+[ "${BOOT:-$boot}" = "$boot" ] || {
+  drain
+  say "elsewhere $boot"
+  exit
+}
 
 # born PID: sets `start` to the process's start time, the 22nd field of its stat.  The second may hold
 # blanks and parentheses, so that counting begins behind the last of these.
@@ -26,8 +39,8 @@ born $$
 me=$boot.$$.$start.$RUN
 
 # alive NAME: whether the run that made a name of the form KIND.BOOT.PID.START.RUN still lives.
+ifs=$IFS
 alive() {
-  ifs=$IFS
   IFS=.
   # shellcheck disable=SC2086 # the parts are to be split
   set -- ${1##*/}
@@ -48,11 +61,22 @@ sweep() {
   done
 }
 
-# others KIND MINE: whether another living run has a name of this kind.
+# others KIND MINE: whether another living run, of any user, has a name of this kind.
 others() {
-  for f in "$WORK/$1".*; do
+  for f in "${WORK%/*}"/kheaders-adb*/"$1".*; do
     [ -d "$f" ] && [ "$f" != "$2" ] && alive "$f" && return 0
   done
+  return 1
+}
+
+# A pause: not every sleep knows fractions.
+pause() { sleep 0.1 2>/dev/null || sleep 1; }
+
+# Make the folder.  Another user's, or a link to anywhere, is not used; others may look for leases in it.
+own() {
+  mkdir -p "$WORK" || return 1
+  [ ! -L "$WORK" ] && [ -O "$WORK" ] && chmod 755 "$WORK" && return
+  echo "$WORK is not ours"
   return 1
 }
 
@@ -76,7 +100,7 @@ unload() {
     i=0
     while [ -d /sys/module/kheaders ] && others unload "$intent" && [ $i -lt 20 ]; do
       i=$((i + 1))
-      sleep 0.1 2>/dev/null || sleep 1
+      pause
     done
     if [ -d /sys/module/kheaders ]; then
       say "stuck $text"
@@ -91,6 +115,7 @@ unload() {
 # Put everything back that this run has made.
 finish() {
   trap "" HUP INT TERM
+  IFS=$ifs
   [ -n "$put" ] && rm -rf "$put"
   if [ -n "$lease" ]; then
     rmdir "$lease"

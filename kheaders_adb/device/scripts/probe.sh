@@ -1,6 +1,7 @@
 # kheaders-adb probe
 # Say everything worth knowing about the kernel, in sections that begin with MARK and a name.
-# Given: MARK; ARCHIVES and MODULES, the paths to look at (MODULES with wildcards); NAME, that of the work folder.
+# Given: MARK; ARCHIVES and MODULES, the paths to look at (MODULES with wildcards); PLACES, where the work folder
+# may be; NAME, what it is called.
 # Each process costs a phone some milliseconds, so there is one in all: the rest are the shell's own words.
 
 exec 2>/dev/null
@@ -46,11 +47,15 @@ x=
 read -r x <$kernel/modules_disabled
 echo "$x"
 
-for folder in /data/local/tmp /tmp; do [ -d "$folder" ] && break; done
 section work
-echo "$folder/$NAME"
+# Root's is not to be one that others may write into, nor the other way round.
+mine=$NAME
+[ "$uid" = 0 ] || mine=$NAME.$uid
+for folder in $PLACES; do [ -d "$folder" ] && [ -w "$folder" ] && echo "$folder/$mine"; done
 section ours
-for f in "$folder/$NAME"/*; do [ -e "$f" ] && echo "$f"; done
+for folder in $PLACES; do
+  for f in "$folder/$NAME"/* "$folder/$NAME".*/*; do [ -e "$f" ] && echo "$f"; done
+done
 section root
 if [ "$uid" != 0 ]; then
   command -v su >/dev/null && echo su

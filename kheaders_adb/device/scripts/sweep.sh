@@ -10,7 +10,7 @@ while [ -n "$WAIT" ] && [ $i -lt 50 ]; do
   for f in "$WORK"/*."$WAIT"; do [ -e "$f" ] && alive "$f" && wait=1; done
   [ -n "$wait" ] || break
   i=$((i + 1))
-  sleep 0.1 2>/dev/null || sleep 1
+  pause
 done
 sweep
 unload

@@ -21,6 +21,7 @@ from kheaders_adb.device.script import FOLDER, compose, name_line, quote
 from tests.unit.device.helpers import generated
 
 RUN = "0123456789abcdef"
+BOOT = "c1d0ff62-86b7-4ac5-9bd6-4bb2b6a9b1de"
 WORK = PurePosixPath("/data/local/tmp/kheaders-adb")
 # As long as they come: depmod's layout below a vendor's folder, with a release as Android's builds have.
 MODULE = PurePosixPath(
@@ -38,18 +39,34 @@ SCRIPTS = {
     "probe": probe_script("@0123456789abcdef"),
     "read": read_script(run=RUN, work=WORK, beside=True),
     "read, loading": read_script(
-        run=RUN, work=WORK, module=MODULE, known=[(4_018_144, f"{n:064x}") for n in range(50)]
+        run=RUN,
+        work=WORK,
+        boot_id=BOOT,
+        module=MODULE,
+        module_sha256="a" * 64,
+        known=[(4_018_144, f"{n:064x}") for n in range(50)],
+        as_text=True,
     ),
-    "sweep": sweep_script(run=RUN, work=WORK, wait_for=RUN),
+    "read, bringing": read_script(
+        run=RUN,
+        work=WORK,
+        boot_id=BOOT,
+        module_sha256="a" * 64,
+        payload_bytes=4_018_144,
+        known=[(4_018_144, f"{n:064x}") for n in range(50)],
+    ),
+    "sweep": sweep_script(run=RUN, work=WORK, boot_id=BOOT, wait_for=RUN),
     "push": push_script("6.1.75-android14-11-g0123456789ab-0123456789abcdef", WORK / "it's here"),
 }
+PARTS = ("common", "lease", "put", "load")
+"""Files that hold no script of their own: they stand before others."""
 FILES = sorted(path.stem for path in FOLDER.glob("*.sh"))
 MAX_REQUEST_BYTES = 4000
 """adbd before Android 7 takes 4,096 bytes in one OPEN, the final NUL among them (MAX_PAYLOAD_V1 in adb.h)."""
 
 
 def test_every_script_is_among_those_that_are_tested() -> None:
-    assert {*FILES} == {"common"} | {name.partition(",")[0] for name in SCRIPTS}
+    assert {*FILES} == {*PARTS} | {name.partition(",")[0] for name in SCRIPTS}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -76,17 +93,18 @@ def test_shells_can_read_them(shell: str) -> None:
         assert (done.returncode, done.stderr) == (0, ""), name
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != "common"])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_shellcheck_finds_nothing(name: str) -> None:
     """As written, with what stands before it: nothing is left out but by a line that says why."""
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed")
-    files = ["common", name] if name in ("read", "sweep") else [name]
-    given = SCRIPTS[name].removesuffix(compose(*files).removeprefix(name_line(name)))
-    written = "".join((FOLDER / f"{file}.sh").read_text() for file in files)
+    written = SCRIPTS[name]
+    for file in FILES:
+        bare = compose(file).removeprefix(name_line(file))
+        written = written.replace(bare, (FOLDER / f"{file}.sh").read_text())
     done = subprocess.run(
         ["shellcheck", "--shell=sh", "--format=gcc", "-"],
-        input=given + written,
+        input=written,
         text=True,
         capture_output=True,
         check=False,
@@ -100,11 +118,12 @@ def test_they_fit_into_one_request_of_old_devices(name: str) -> None:
     """Also through su, which quotes the whole script once more, in its longest dialect."""
     commands = [SCRIPTS[name], *(su.value.format(quote(SCRIPTS[name])) for su in SuDialect)]
     longest = max(len(f"shell,v2,raw:{command}".encode()) for command in commands)
+
     assert longest <= MAX_REQUEST_BYTES
 
 
 def test_only_so_many_known_archives_are_named() -> None:
-    assert SCRIPTS["read, loading"].count(" 4018144:") == MAX_KNOWN
+    assert SCRIPTS["read, bringing"].count(" 4018144:") == MAX_KNOWN
 
 
 HOSTILE = [

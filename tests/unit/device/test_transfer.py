@@ -11,7 +11,12 @@ import pytest
 
 from kheaders_adb.device.device import SuDialect
 from kheaders_adb.device.lease import sweep
-from kheaders_adb.device.outcome import ArchiveGoneError, ArchiveHeader, ReadReport
+from kheaders_adb.device.outcome import (
+    ArchiveGoneError,
+    ArchiveHeader,
+    NoWorkFolderError,
+    ReadReport,
+)
 from kheaders_adb.device.probe import Probe
 from kheaders_adb.device.script import name_line
 from kheaders_adb.device.transfer import ArchiveStream
@@ -37,7 +42,7 @@ TOLD = Probe(
     modules=(),
     module_loaded=False,
     modules_disabled=False,
-    work=WORK,
+    works=(WORK,),
     leftovers=(),
     has_su=False,
     debuggable=False,
@@ -168,10 +173,12 @@ HEADER = f"@R reading 5 - {SYSFS}\n".encode()
         (HEADER + b"01234", "@R read 0\n@R end\n", 0, DeviceChangedError, "rebooted"),
         (b"", "@R absent\n@R end\n", 0, ArchiveGoneError, "its module was unloaded"),
         (b"", "@R loaded\n@R absent\n", 0, NoHeadersError, "no archive appeared"),
-        (b"", "@R short 100 4000\n", 0, TransferError, "100 of 4000 bytes"),
-        (b"", "@R short\n", 0, TransferError, "did not arrive whole"),
-        (b"", "sh: can't create\n", 0, PrivilegeError, "the device said: sh: can't create"),
-        (b"", "", 0, PrivilegeError, "could not even begin"),
+        (b"", "@R short 100 4000\n", 0, NoWorkFolderError, "100 of 4000 bytes"),
+        (b"", "@R short\n", 0, NoWorkFolderError, "there is no room"),
+        (b"", "sh: can't create\n", 0, NoWorkFolderError, "the device said: sh: can't create"),
+        (b"", "", 0, NoWorkFolderError, "could not even begin"),
+        (b"", "@R nomark no space\n@R end\n", 0, NoWorkFolderError, "was not loaded"),
+        (b"", "@R elsewhere another\n@R end\n", 0, DeviceChangedError, "another one answered"),
         (b"", GOOD[0], 0, TransferError, "announced no archive"),
         (b"", "@R refused\n", 0, ModuleRefusedError, "the kernel refused the module"),
         (

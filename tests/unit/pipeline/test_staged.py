@@ -35,7 +35,7 @@ def probe_of(identity: KernelIdentity) -> Probe:
         modules=(),
         module_loaded=False,
         modules_disabled=None,
-        work=PurePosixPath("/data/local/tmp/kheaders-adb"),
+        works=(PurePosixPath("/data/local/tmp/kheaders-adb"),),
         leftovers=(),
         has_su=False,
         debuggable=False,

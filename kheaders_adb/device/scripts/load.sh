@@ -1,0 +1,41 @@
+# kheaders-adb load
+# Load MODULE unless the archive is there already.
+# Given: SHA256, what the module was seen to be, or empty.
+
+# The file is opened once, so that what is inserted is what was hashed, whoever puts another in its place.
+insert() {
+  {
+    # shellcheck disable=SC2046 # the digest is the first word; without a sha256sum it is the one wanted
+    set -- $(sha256sum /proc/self/fd/0 2>/dev/null) "$SHA256"
+    [ "${SHA256:-$1}" = "$1" ] || {
+      echo "another sha256: $1"
+      return 99
+    }
+    insmod /proc/self/fd/0
+  } <"$MODULE"
+}
+
+unmark() { rmdir "$WORK/ours.$me" 2>/dev/null; }
+
+if ! shown; then
+  # Without this mark nobody would unload it again.
+  text=$(mkdir "$WORK/ours.$me" 2>&1) || {
+    say "nomark $text"
+    fail
+  }
+  dmesg 2>/dev/null | tail -n 1 | lines before
+  text=$(insert 2>&1)
+  code=$?
+  if shown; then
+    # Refused, and yet the archive is there: another run or the user has loaded it meanwhile.
+    if [ $code = 0 ]; then say loaded; else unmark; fi
+  else
+    say "refused $code"
+    printf "%s\n" "$text" | lines text
+    dmesg 2>/dev/null | tail -n 100 | lines log
+    [ $code = 0 ] && rmmod kheaders 2>/dev/null
+    unmark
+    fail
+  fi
+fi
+[ -n "$put" ] && rm -rf "$put" && put=
