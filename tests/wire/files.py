@@ -51,6 +51,7 @@ _TOP_FOLDERS = (
     "sys",
     "system",
     "system_dlkm",
+    "system_ext",
     "tmp",
     "usr",
     "vendor",
