@@ -140,7 +140,7 @@ def _restart_adbd(device: Device, user: str, say: Say) -> None:
             f"adbd refused: {text or f'it still runs as uid {found}'}",
             step=step,
             device=device.serial,
-            hint="use a userdebug build or a rooted device, or carve: --module kheaders.ko --via carve",
+            hint="only userdebug and eng builds grant that; leave out --privilege adbd, so that su is tried",
         )
 
 
