@@ -85,7 +85,7 @@ _LOG_RULES: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
         "lockdown",
         re.compile(rf"^Lockdown: {_INSMOD}: .*unsigned module loading is restricted"),
         "the kernel is locked down and takes only signed modules",
-        f"give a signed kheaders.ko, or boot without lockdown, {_CARVE}",
+        f"give the signed kheaders.ko of this build, {_CARVE}",
     ),
     # Not `module_request`, by which others ask for modules of their own; nor what was let through anyway.
     (
@@ -121,7 +121,7 @@ _TOOL_RULES: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
             r"insmod: (?:inaccessible or )?not found|insmod: No such file or directory$", re.M
         ),
         "the device has no insmod that this shell finds",
-        f"load the module by hand (`modprobe` or an insmod elsewhere), then pull again, {_CARVE}",
+        _CARVE.removeprefix("or "),
     ),
     (
         "signature",
@@ -151,8 +151,8 @@ _TOOL_RULES: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
     (
         "missing",
         re.compile(r"insmod: \S+: No such file|can't (?:insert|open|read) '[^']*': No such file"),
-        "the module file is not there",
-        "check the path",
+        "the module file is not there any more",
+        "run the same command again, so that it is looked for anew",
     ),
     (
         "unresolved",
@@ -164,7 +164,7 @@ _TOOL_RULES: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
         "loaded",
         re.compile(r"File exists"),
         "a kheaders is in the kernel already, but it shows no archive",
-        "see `dmesg`, unload it with `rmmod kheaders`, then try again",
+        f"{_CARVE.removeprefix('or ')}; `lsmod` on the device shows whether somebody uses what is loaded",
     ),
     (
         "crc",
@@ -177,7 +177,7 @@ _TOOL_RULES: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
         "memory",
         re.compile(r"Cannot allocate memory|Out of memory"),
         "the kernel has no memory for the module (it takes about 4 MB)",
-        "free memory on the device, then try again",
+        f"free memory on the device, then try again, {_CARVE}",
     ),
 )
 
@@ -231,7 +231,7 @@ def _by_tool(text: str, *, modules_disabled: bool | None, uid: int | None) -> Re
         return Refusal(
             "disabled",
             "loading modules is switched off until the next boot (kernel.modules_disabled=1)",
-            f"reboot the device, {_CARVE}",
+            f"{_CARVE.removeprefix('or ')}; after a reboot it may be allowed again",
         )
     for cause, pattern, seen, hint in _TOOL_RULES:
         if pattern.search(text):
@@ -244,4 +244,6 @@ def _by_tool(text: str, *, modules_disabled: bool | None, uid: int | None) -> Re
                 f"see `dmesg` for an avc or lockdown line; {_CARVE.removeprefix('or ')}",
             )
         return Refusal("not-root", "only root may load modules", f"use a rooted device, {_CARVE}")
-    return Refusal("unknown", "the kernel refused the module", "see `dmesg` on the device")
+    return Refusal(
+        "unknown", "the kernel refused the module", f"see `dmesg` on the device, {_CARVE}"
+    )

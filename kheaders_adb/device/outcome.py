@@ -213,7 +213,7 @@ class Reading:
         if events.has("absent") and events.has("loaded"):
             raise NoHeadersError(
                 "the module was loaded, but no archive appeared",
-                hint="see `dmesg` on the device",
+                hint="read the headers out of the file without loading it: --via carve",
                 **where,
             )
         if events.has("absent"):

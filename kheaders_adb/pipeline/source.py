@@ -207,7 +207,12 @@ def _fetch_carved(
     boot_id, _, rest = stream.stderr.decode("utf-8", "replace").partition("\n")
     if stream.exit_code != 0:
         said = one_line(rest or boot_id)
-        raise PrivilegeError(f"{path} cannot be read: {said}", step=step, device=device.serial)
+        raise PrivilegeError(
+            f"{path} cannot be read: {said}",
+            step=step,
+            device=device.serial,
+            hint="use a rooted device, or give the same module from the build: --module kheaders.ko",
+        )
     read_in, probed_in = parse_boot_id(boot_id), probe.identity.boot_id
     if None not in (read_in, probed_in) and read_in != probed_in:
         raise DeviceChangedError(
