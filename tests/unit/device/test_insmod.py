@@ -218,6 +218,23 @@ def test_a_device_without_insmod_is_not_a_refusal_of_the_kernel(text: str) -> No
     assert cause("insmod: /data/k.ko: No such file or directory") == "missing"
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"{TOYBOX}No such file or directory", "unresolved"),
+        ("insmod: can't insert '/data/k.ko': unknown symbol in module", "unresolved"),
+        ("insmod: can't insert '/data/k.ko': No such file or directory", "missing"),
+        ("insmod: Not root", "not-root"),
+        (f"{TOYBOX}Operation not permitted", "forbidden"),
+        (f"{TOYBOX}Protocol error", "unknown"),
+        (f"{TOYBOX}Required key not available", "signature"),
+        (f"{TOYBOX}Cannot allocate memory", "memory"),
+    ],
+)
+def test_what_the_tool_alone_says(text: str, expected: str) -> None:
+    assert cause(text) == expected
+
+
 words = st.sampled_from(
     [
         *("version magic '", "' should be '", "'", "disagrees about version of symbol ", CRC),
