@@ -113,6 +113,7 @@ def ensure(
     allow_mismatch: bool = False,
     repair_config: bool = False,
     refresh: bool = False,
+    su_command: str | None = None,
     timeout_s: float | None = None,
 ) -> Staged:
     """The headers of the kernel that a device runs, staged on this host.
@@ -122,6 +123,7 @@ def ensure(
         store: a store, or the folder of one; None for ``$KHEADERS_ADB_STORE`` or the user's cache.
         module: a kheaders.ko, or a folder of them, to use where the kernel shows no headers.
         via, allow_mismatch, repair_config, refresh: as the options of ``pull``.
+        su_command: the only su to try, as with ``pull``; None for ``$KHEADERS_ADB_SU_COMMAND``, if set.
         timeout_s: seconds for all of it; None for two minutes.
 
     Returns:
@@ -137,6 +139,7 @@ def ensure(
         via=via,
         tolerance=Tolerance.of(allow_mismatch=allow_mismatch, repair_config=repair_config),
         refresh=refresh,
+        su=settings.su_command(su_command),
     )
     staged, _ = ensure_selected(
         settings.adb_server(),

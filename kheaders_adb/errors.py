@@ -93,6 +93,10 @@ class DeviceError(KheadersError):
 class AdbServerError(DeviceError):
     """The adb server cannot be reached, cannot be started, or does not speak adb."""
 
+    default_hint = (
+        "see whether `adb devices` works on this host, and check -H, -P, -L and adb's variables"
+    )
+
 
 class NoDeviceError(DeviceError):
     """No device matches the selection."""
@@ -179,7 +183,8 @@ class UnsafeArchiveError(ArchiveError):
     """
 
     default_hint = (
-        "gen_kheaders.sh never writes such an archive; treat the device or the file as hostile"
+        "no kernel's build writes such an archive; do not unpack it by other means before you know where it "
+        "comes from"
     )
 
     def __init__(
@@ -212,7 +217,7 @@ class DeadlineError(TransferError):
 class DeviceChangedError(TransferError):
     """The device rebooted, or another one took its place, while it was being read."""
 
-    default_hint = "the device runs another boot by now; run the same command again"
+    default_hint = "make sure that it is the device that you mean, then run the same command again"
 
 
 class StoreError(KheadersError):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kheaders_adb.adb.deadline import Deadline
     from kheaders_adb.adb.select import Selection
     from kheaders_adb.adb.server import AdbServer
+    from kheaders_adb.device.su import SuCommand
     from kheaders_adb.store import Store
 
 DEFAULT_TIMEOUT_S = 120.0
@@ -73,6 +74,24 @@ def deadline(timeout_s: float | None = None) -> Deadline:
     if not 0 < timeout_s < 1e6:
         raise UsageError("--timeout wants a number of seconds above 0")
     return Deadline.after(timeout_s, idle_s=min(timeout_s, IDLE_TIMEOUT_S))
+
+
+def su_command(
+    text: str | None = None, environ: Mapping[str, str] = os.environ
+) -> SuCommand | None:
+    """The su that ``--su-command`` or ``$KHEADERS_ADB_SU_COMMAND`` names; None for the device's own.
+
+    Raises:
+        UsageError: it is no name of a program with plain arguments.
+    """
+    variable = "KHEADERS_ADB_SU_COMMAND"
+    source = "--su-command" if text is not None else f"${variable}"
+    given = text if text is not None else environ.get(variable)
+    if text is None and not given:
+        return None
+    from kheaders_adb.device.su import SuCommand
+
+    return SuCommand.parse(given or "", source)
 
 
 def store_path(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Path:

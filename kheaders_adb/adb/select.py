@@ -136,6 +136,15 @@ def choose(entries: Sequence[DeviceEntry], selection: Selection) -> DeviceEntry:
     return fitting[0]
 
 
+# What such a device is doing must come to its end: a reboot in the middle of an update can leave it without a
+# system that boots.
+_TO_ANDROID = {
+    "bootloader": "start Android from there (`fastboot reboot`), then try again",
+    "sideload": "let the update end and boot it into Android, then try again",
+    "rescue": "let the rescue end and boot it into Android, then try again",
+}
+
+
 def check_usable(entry: DeviceEntry) -> None:
     """Raise the error that fits the state of `entry`, unless it can be used."""
     if entry.state in USABLE_STATES:
@@ -165,7 +174,7 @@ def check_usable(entry: DeviceEntry) -> None:
         f"the device is in state {entry.state!r}, in which it has no shell",
         step=step,
         device=entry.serial,
-        hint="boot it into Android (`adb reboot`), then try again",
+        hint=_TO_ANDROID.get(entry.state, "boot it into Android, then try again"),
     )
 
 

@@ -70,6 +70,6 @@ def _failure(wire: Wire, path: PurePosixPath, size_bytes: int) -> TransferError 
             f"{path} may be read by root only",
             step=wire.step,
             device=wire.device,
-            hint="use a rooted device, or give the module's file: --module kheaders.ko --via carve",
+            hint="use a userdebug build (`adb root`) or a rooted device",
         )
     return wire.lost(f"{path} could not be read: {text}")

@@ -76,7 +76,8 @@ class Wire:
                 f"the adb server at {address} did not accept a connection in time",
                 step=step,
                 device=device,
-                hint="check the address, or restart the server with `adb kill-server`",
+                hint="check the address; if it is right, the server hangs: `adb kill-server` ends it, and "
+                "every adb session on this host with it",
             ) from error
         except (ConnectionRefusedError, FileNotFoundError) as error:
             raise ServerRefusedError(

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from kheaders_adb import settings
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
+from kheaders_adb.errors import UsageError
 from kheaders_adb.model import Privilege, Via
 
 
@@ -53,6 +55,15 @@ def pull(
             help="How to become root where that is needed; auto: su, else `adb root`, undone afterwards.",
         ),
     ] = Privilege.AUTO,
+    su_command: Annotated[
+        str | None,
+        typer.Option(
+            "--su-command",
+            metavar="TEXT",
+            help="The only su to try: a name or path, and arguments ($KHEADERS_ADB_SU_COMMAND), "
+            "such as kp, sudo or /debug_ramdisk/su.",
+        ),
+    ] = None,
     keep_root: Annotated[
         bool, typer.Option("--keep-root", help="Do not undo an `adb root` made by this command.")
     ] = False,
@@ -69,11 +80,17 @@ def pull(
     from kheaders_adb.pipeline.options import Options, Tolerance
 
     console = Console.standard(output)
+    if su_command is not None and privilege in (Privilege.NONE, Privilege.ADBD):
+        raise UsageError(
+            f"--su-command and --privilege {privilege} exclude each other",
+            hint="leave one of the two out",
+        )
     options = Options(
         module=module,
         via=via,
         tolerance=Tolerance.of(allow_mismatch=allow_mismatch, repair_config=repair_config),
         privilege=privilege,
+        su=None if su_command is None else settings.su_command(su_command),
         keep_root=keep_root,
         refresh=refresh,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from kheaders_adb import settings
 from kheaders_adb.cli.render import staged_lines, verdict_warning
 from kheaders_adb.pipeline.options import Options
 from kheaders_adb.pipeline.retry import ensure_selected
@@ -22,10 +23,13 @@ def ensure_staged(
 ) -> tuple[Staged, Store, Device]:
     """Stage the headers of a device's kernel, unless they are, with a bar for what takes long.
 
+    Which su is tried comes from the environment, unless `options` names one.
+
     Returns:
         What is staged, where, and the device, which still has the rest of the command's time.
     """
     deadline = target.deadline()
+    options = replace(options, su=options.su or settings.su_command())
     store = choice.open()
     with console.progress("headers") as progress:
         staged, device = ensure_selected(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 
 from kheaders_adb.adb.deadline import Deadline
@@ -10,22 +9,10 @@ from kheaders_adb.adb.select import DeviceEntry, Selection, choose
 from kheaders_adb.adb.server import AdbServer
 from kheaders_adb.adb.shell import ShellResult, ShellStream, collect
 from kheaders_adb.adb.wire import Wire
-from kheaders_adb.device.script import quote
+from kheaders_adb.device.su import Su
 from kheaders_adb.errors import DeviceChangedError, NoHeadersError
 
 _MAX_OUTPUT_BYTES = 4 * 1024 * 1024
-
-
-class SuDialect(enum.Enum):
-    """How a su takes a command; the value is the command line, with the script as one quoted word.
-
-    ``-c`` comes first: AOSP's su, which knows only the other two, rejects it at once and silently, while
-    Magisk's and its like would take ``0`` for a user and start an interactive shell.
-    """
-
-    DASH_C = "su -c {}"
-    UID = "su 0 sh -c {}"
-    NAME = "su root sh -c {}"
 
 
 @dataclass(slots=True)
@@ -36,7 +23,7 @@ class Device:
         server: the server it hangs on.
         entry: its line in the server's list; the transport id in it pins the connection.
         deadline: bounds everything that is done with this device.
-        su: the dialect of su through which commands run; None to run them as adbd's own user.
+        su: the su through which commands run; None to run them as adbd's own user.
         round_trips: how many services were opened on the device so far.
         boot_id: the boot that is meant, once the device has been probed; scripts that reach another one (or
             another device) do nothing.
@@ -45,7 +32,7 @@ class Device:
     server: AdbServer
     entry: DeviceEntry
     deadline: Deadline
-    su: SuDialect | None = None
+    su: Su | None = None
     round_trips: int = 0
     boot_id: str | None = None
 
@@ -103,7 +90,7 @@ class Device:
     def stream(self, command: str, *, step: str, deadline: Deadline | None = None) -> ShellStream:
         """Start `command` (a POSIX shell script) and return it running."""
         if self.su is not None:
-            command = self.su.value.format(quote(command))
+            command = self.su.run(command)
         return ShellStream(
             self.open_service(f"shell,v2,raw:{command}", step=step, deadline=deadline)
         )

@@ -1,8 +1,8 @@
 """What it means when a kernel refuses a module: pure text in, cause and next step out.
 
 The texts are those of toybox (Android), busybox and kmod.  toybox's and busybox's were measured, those of
-signatures, lockdown and SELinux too (Linux 6.1); those of protected symbols come from public reports.  The
-kernel log often says more than the errno and is asked first.
+signatures and lockdown too (Linux 6.1); those of SELinux and of protected symbols come from public reports.
+The kernel log often says more than the errno and is asked first.
 """
 
 from __future__ import annotations
@@ -31,59 +31,69 @@ class Refusal:
 _BUILD_MATCHING = "take the kheaders.ko that was built together with this very kernel"
 _CARVE = "or read the headers out of the file without loading it: --via carve"
 
+# A busy kernel logs of other processes and their modules at the same moment.  So a line counts only from its
+# beginning, and where it names a module or a process, only if it is ours.  That may be called busybox or
+# toybox: a shell that runs its own applets does not go through the link that is called insmod.
+_MODULE = "^kheaders: "
+_INSMOD = "(?:insmod|toybox|busybox)"
+
 _LOG_RULES: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
     (
         "vermagic",
-        re.compile(r"version magic '(?P<module>[^']*)' should be '(?P<kernel>[^']*)'"),
+        re.compile(rf"{_MODULE}version magic '(?P<module>[^']*)' should be '(?P<kernel>[^']*)'"),
         "the module was built for {module!r}, the kernel is {kernel!r}",
         _BUILD_MATCHING,
     ),
     (
         "crc",
-        re.compile(r"disagrees about version of symbol (?P<symbol>\w+)"),
+        re.compile(rf"{_MODULE}disagrees about version of symbol (?P<symbol>\w+)"),
         "the module was built against another source or configuration: the checksum of {symbol} differs",
         _BUILD_MATCHING,
     ),
     (
         "architecture",
-        re.compile(r"Invalid architecture in ELF header: (?P<machine>\d+)"),
+        re.compile(r"^Invalid architecture in ELF header: (?P<machine>\d+)"),
         "the module is for another architecture (ELF machine {machine})",
         "give the kheaders.ko of the device's architecture",
     ),
     (
         "truncated",
-        re.compile(r"Invalid ELF (?P<what>section header overflow|header \w+|.*len.*)"),
+        re.compile(r"^Invalid ELF (?P<what>section header overflow|header \w+|.*len.*)"),
         "the module file is damaged or cut short ({what})",
         "copy the file again and compare its size with the original",
     ),
     # Not "module verification failed … tainting kernel": that is a note, and the load went on.
     (
         "unsigned",
-        re.compile(r"Loading of unsigned module is rejected"),
+        re.compile(r"^Loading of unsigned module is rejected"),
         "the kernel takes only signed modules, and this one has no signature at its end",
         f"give the signed kheaders.ko of this build (stripping removes a signature), {_CARVE}",
     ),
     (
         "signature",
-        re.compile(r"Loading of module with unavailable key is rejected"),
+        re.compile(r"^Loading of module with unavailable key is rejected"),
         "the module is signed, but with a key that this kernel does not know",
         f"{_BUILD_MATCHING}, {_CARVE}",
     ),
     (
         "signature",
-        re.compile(r"PKCS7: (?P<what>.+)"),
+        re.compile(r"^PKCS7: (?P<what>.+)"),
         "the module's signature is damaged ({what})",
         f"copy the file again from its build, {_CARVE}",
     ),
     (
         "lockdown",
-        re.compile(r"Lockdown: .*unsigned module loading is restricted"),
+        re.compile(rf"^Lockdown: {_INSMOD}: .*unsigned module loading is restricted"),
         "the kernel is locked down and takes only signed modules",
-        f"give a signed kheaders.ko, or boot without lockdown, {_CARVE}",
+        f"give the signed kheaders.ko of this build, {_CARVE}",
     ),
+    # Not `module_request`, by which others ask for modules of their own; nor what was let through anyway.
     (
         "selinux",
-        re.compile(r"avc: +denied +\{ (?P<what>[\w ]*module\w*) \}"),
+        re.compile(
+            r"^(?:audit: )?type=1400 audit\([^)]*\): +avc: +denied +"
+            rf"\{{ (?P<what>module_load|sys_module) \}} (?=.* comm=\"{_INSMOD}\")(?!.*\bpermissive=1\b)"
+        ),
         "SELinux denied it ({what})",
         f"use a su whose domain may load modules, {_CARVE}",
     ),
@@ -91,14 +101,14 @@ _LOG_RULES: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
     (
         "protected",
         re.compile(
-            r"exports protected symbol (?P<symbol>\w+)|Unknown symbol (?P<used>\w+) \(err -13\)"
+            rf"{_MODULE}(?:exports protected symbol (?P<symbol>\w+)|Unknown symbol (?P<used>\w+) \(err -13\))"
         ),
         "the kernel protects a symbol from modules that are not signed with its own key",
         f"give the kheaders.ko that was signed with this very build, {_CARVE}",
     ),
     (
         "unresolved",
-        re.compile(r"Unknown symbol (?P<symbol>\w+) \(err -2\)"),
+        re.compile(rf"{_MODULE}Unknown symbol (?P<symbol>\w+) \(err -2\)"),
         "the module needs {symbol}, which this kernel does not have",
         _BUILD_MATCHING,
     ),
@@ -111,7 +121,7 @@ _TOOL_RULES: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
             r"insmod: (?:inaccessible or )?not found|insmod: No such file or directory$", re.M
         ),
         "the device has no insmod that this shell finds",
-        f"load the module by hand (`modprobe` or an insmod elsewhere), then pull again, {_CARVE}",
+        _CARVE.removeprefix("or "),
     ),
     (
         "signature",
@@ -141,8 +151,8 @@ _TOOL_RULES: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
     (
         "missing",
         re.compile(r"insmod: \S+: No such file|can't (?:insert|open|read) '[^']*': No such file"),
-        "the module file is not there",
-        "check the path",
+        "the module file is not there any more",
+        "run the same command again, so that it is looked for anew",
     ),
     (
         "unresolved",
@@ -154,7 +164,7 @@ _TOOL_RULES: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
         "loaded",
         re.compile(r"File exists"),
         "a kheaders is in the kernel already, but it shows no archive",
-        "see `dmesg`, unload it with `rmmod kheaders`, then try again",
+        f"{_CARVE.removeprefix('or ')}; `lsmod` on the device shows whether somebody uses what is loaded",
     ),
     (
         "crc",
@@ -167,13 +177,19 @@ _TOOL_RULES: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
         "memory",
         re.compile(r"Cannot allocate memory|Out of memory"),
         "the kernel has no memory for the module (it takes about 4 MB)",
-        "free memory on the device, then try again",
+        f"free memory on the device, then try again, {_CARVE}",
     ),
 )
 
 
 _RELATED = re.compile(r"kheaders|module|ELF|vmap|alloc|avc:|lockdown", re.IGNORECASE)
-_STAMP = re.compile(r"(<\d+>)?\[ *\d+\.\d+\](\[ *[TC]\d+\])? ?")
+_OF_OTHERS = re.compile(rf"avc: (?!.* comm=\"{_INSMOD}\")|\bpermissive=1\b")
+# The kernel's own stamp with its caller; then what phone makers put before the text, as seen in public logs:
+# Qualcomm's processor, Samsung's processor, process and thread, MediaTek's processor and process.
+_STAMP = re.compile(
+    r"(?:<\d+>)?\[ *\d+\.\d+\](?:\[ *[TC]\d+\]|@\d+| +\[ *\d+: *[^\]]{1,20}: *\d+\]"
+    r"| *(?:<\d+>)?[-.* ]+\(\d+\)\[\d+:[^\]]{1,20}\])? ?"
+)
 
 
 def lines_after(before: str, log: str) -> list[str]:
@@ -205,7 +221,7 @@ def explain_insmod(
             if match := pattern.search(line):
                 return Refusal(cause, seen.format(**match.groupdict()), hint, line)
     # Whatever else the kernel logs at that moment is not about this, and is quoted only for want of better.
-    related = [line for line in lines if _RELATED.search(line)]
+    related = [line for line in lines if _RELATED.search(line) and not _OF_OTHERS.search(line)]
     said = (related[-1:] or [text.strip()])[0] or "".join(lines[-1:])
     return replace(_by_tool(text, modules_disabled=modules_disabled, uid=uid), said=said)
 
@@ -215,7 +231,7 @@ def _by_tool(text: str, *, modules_disabled: bool | None, uid: int | None) -> Re
         return Refusal(
             "disabled",
             "loading modules is switched off until the next boot (kernel.modules_disabled=1)",
-            f"reboot the device, {_CARVE}",
+            f"{_CARVE.removeprefix('or ')}; after a reboot it may be allowed again",
         )
     for cause, pattern, seen, hint in _TOOL_RULES:
         if pattern.search(text):
@@ -228,4 +244,6 @@ def _by_tool(text: str, *, modules_disabled: bool | None, uid: int | None) -> Re
                 f"see `dmesg` for an avc or lockdown line; {_CARVE.removeprefix('or ')}",
             )
         return Refusal("not-root", "only root may load modules", f"use a rooted device, {_CARVE}")
-    return Refusal("unknown", "the kernel refused the module", "see `dmesg` on the device")
+    return Refusal(
+        "unknown", "the kernel refused the module", f"see `dmesg` on the device, {_CARVE}"
+    )

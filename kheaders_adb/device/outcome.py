@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from kheaders_adb.device.advice import for_root_only
 from kheaders_adb.device.insmod import explain_insmod, lines_after
 from kheaders_adb.device.probe import ARCHIVE_PATHS, Probe
 from kheaders_adb.errors import (
@@ -227,7 +228,7 @@ class Reading:
         if events.has("absent") and events.has("loaded"):
             raise NoHeadersError(
                 "the module was loaded, but no archive appeared",
-                hint="see `dmesg` on the device",
+                hint="read the headers out of the file without loading it: --via carve",
                 **where,
             )
         if events.has("absent"):
@@ -265,7 +266,7 @@ class Reading:
                 f"{path} may be read by root only",
                 step=self.step,
                 device=self.serial,
-                hint="use a rooted device, or give the module's file: --module kheaders.ko --via carve",
+                hint=for_root_only(self.probe),
             )
         return TransferError(
             f"{path} broke off after {received_bytes} bytes{events.quoted}",

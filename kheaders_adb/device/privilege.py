@@ -1,16 +1,17 @@
-"""Becoming root on a device: by su in its dialects, or by restarting adbd as root, undone afterwards."""
+"""Becoming root on a device: by su, or by restarting adbd as root, undone afterwards."""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from kheaders_adb.adb.select import USABLE_STATES, DeviceEntry
-from kheaders_adb.device.device import Device, SuDialect
-from kheaders_adb.device.probe import Probe, ProbeFailedError, probe
+from kheaders_adb.device.device import Device
+from kheaders_adb.device.probe import Probe, probe
+from kheaders_adb.device.su import SuCommand
+from kheaders_adb.device.superuser import Say, become_root, name_managers
 from kheaders_adb.errors import (
     DeadlineError,
     KheadersError,
@@ -21,15 +22,10 @@ from kheaders_adb.errors import (
 from kheaders_adb.model import Privilege
 from kheaders_adb.untrusted.text import one_line
 
-SU_WAIT_S = 20.0
-"""How long a su may take to answer: somebody may have to find the phone and touch its dialog."""
-_DIALOG_NOTE_S = 2.0
 _RECONNECT_WAIT_S = 30.0
 _SAME_TRANSPORT_GRACE_S = 5.0
 """How long the old connection may stay listed; after that the server reuses transport ids."""
 _MAX_ANSWER_BYTES = 4096
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +47,7 @@ def raised(
     about: Probe,
     wanted: Privilege,
     *,
+    su: SuCommand | None = None,
     keep_root: bool = False,
     say: Say | None = None,
 ) -> Iterator[Raised]:
@@ -61,6 +58,7 @@ def raised(
 
     Args:
         about: the probe made so far.
+        su: the only su to try, whether the probe saw it or not; None for the one that it saw.
         say: told what is tried and waited for, in sentences.
 
     Raises:
@@ -69,25 +67,39 @@ def raised(
     """
     say = say or (lambda _: None)
     with ExitStack() as undo:
-        yield _raise(device, about, wanted, keep_root, say, undo)
+        root: Raised | None = None
+        try:
+            root = _raise(device, about, wanted, su, keep_root, say, undo)
+            yield root
+        except PrivilegeError as error:
+            # Where a su was looked for in vain; adbd's refusal, if only that was wanted, is another matter.
+            if wanted in (Privilege.AUTO, Privilege.SU) and (root is None or root.refusals):
+                name_managers(error, device, su or SuCommand())
+            raise
 
 
 def _raise(
-    device: Device, about: Probe, wanted: Privilege, keep_root: bool, say: Say, undo: ExitStack
+    device: Device,
+    about: Probe,
+    wanted: Privilege,
+    su: SuCommand | None,
+    keep_root: bool,
+    say: Say,
+    undo: ExitStack,
 ) -> Raised:
     if about.is_root or wanted is Privilege.NONE:
         return Raised(about)
     refusals: list[str] = []
-    if wanted is Privilege.SU or (wanted is Privilege.AUTO and about.has_su):
+    if wanted is Privilege.SU or (wanted is Privilege.AUTO and (about.has_su or su is not None)):
         undo.callback(setattr, device, "su", None)
         try:
-            return Raised(_by_su(device, say))
+            return Raised(become_root(device, su or SuCommand(), say))
         except PrivilegeError as error:
             if wanted is Privilege.SU:
                 raise
             refusals.append(error.seen)
     elif wanted is Privilege.AUTO:
-        refusals.append("there is no su")
+        refusals.append("this shell sees no su")
     if wanted is Privilege.ADBD or (wanted is Privilege.AUTO and about.debuggable):
         try:
             _restart_adbd(device, "root", say)
@@ -102,51 +114,6 @@ def _raise(
     elif wanted is Privilege.AUTO:
         refusals.append("adb root is for debuggable builds only")
     return Raised(about, tuple(refusals))
-
-
-def _by_su(device: Device, say: Say) -> Probe:
-    """The probe made by root through su; leaves `device` speaking through the dialect that worked.
-
-    Trying a dialect *is* running the probe in it: one round trip if the first is the right one.
-    """
-    step = "asking su for root"
-    said: list[str] = []
-    for dialect in SuDialect:
-        device.su = dialect
-        note = threading.Timer(
-            _DIALOG_NOTE_S,
-            say,
-            ("waiting for su to answer; a dialog may be open on the device",),
-        )
-        note.daemon = True
-        note.start()
-        try:
-            about = probe(device, deadline=device.deadline.sooner(SU_WAIT_S))
-        except DeadlineError as error:
-            device.su = None
-            raise PrivilegeError(
-                f"su did not answer within {SU_WAIT_S:g} s",
-                step=step,
-                device=device.serial,
-                hint="grant root to the shell in the dialog on the device or in its root manager",
-            ) from error
-        except ProbeFailedError as error:
-            # This su does not speak this dialect, or it refuses; its words tell which.
-            said.append(error.said)
-            continue
-        finally:
-            note.cancel()
-        if about.is_root:
-            return about
-        said.append(f"it gave uid {about.uid}")
-    device.su = None
-    reasons = "; ".join(dict.fromkeys(filter(None, said)))
-    raise PrivilegeError(
-        f"su gives no root ({reasons or 'it said nothing'})",
-        step=step,
-        device=device.serial,
-        hint="grant root to the shell in the device's root manager, or use --privilege none",
-    )
 
 
 def _restart_adbd(device: Device, user: str, say: Say) -> None:
@@ -173,7 +140,7 @@ def _restart_adbd(device: Device, user: str, say: Say) -> None:
             f"adbd refused: {text or f'it still runs as uid {found}'}",
             step=step,
             device=device.serial,
-            hint="use a userdebug build or a rooted device, or carve: --module kheaders.ko --via carve",
+            hint="only userdebug and eng builds grant that; leave out --privilege adbd, so that su is tried",
         )
 
 

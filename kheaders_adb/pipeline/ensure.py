@@ -62,6 +62,7 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
             device,
             about,
             _privilege_for(about, options, staged=cached),
+            su=options.su,
             keep_root=options.keep_root,
             say=options.on_note,
         ) as root:
@@ -95,7 +96,7 @@ def _privilege_for(about: Probe, options: Options, *, staged: bool) -> Privilege
     """Which way to root is worth its cost here."""
     if staged:
         # Only a dead run's remains are at stake; `adb root` would end the sessions of living ones.
-        return Privilege.SU if about.has_su else Privilege.NONE
+        return Privilege.SU if about.has_su or options.su else Privilege.NONE
     carves = options.via is Via.CARVE and (
         options.module is not None or any(file.readable for file in about.modules)
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kheaders_adb.model import Level, Privilege, Verdict, Via
 
 if TYPE_CHECKING:
+    from kheaders_adb.device.su import SuCommand
     from kheaders_adb.untrusted.limits import Limits
 
 
@@ -59,6 +60,7 @@ class Options:
         tolerance: which headers are taken although they do not belong to the kernel.
         refresh: read the archive again even where it is staged.
         privilege: how root may be got where it is needed.
+        su: the only su to try, whatever the device seems to have; None for the ``su`` that it shows.
         keep_root: leave adbd running as root if this restarted it so.
         limits: caps for the archive; None for the defaults.
         on_note: told, in sentences, of what takes a while or touches the device as a whole.
@@ -70,6 +72,7 @@ class Options:
     tolerance: Tolerance = Tolerance.NOTHING
     refresh: bool = False
     privilege: Privilege = Privilege.AUTO
+    su: SuCommand | None = None
     keep_root: bool = False
     limits: Limits | None = None
     on_note: Callable[[str], None] | None = None

@@ -13,12 +13,10 @@ from kheaders_adb.device.script import quote
 from kheaders_adb.errors import (
     ArchiveError,
     DeviceChangedError,
-    KheadersError,
-    NoHeadersError,
     PrivilegeError,
 )
-from kheaders_adb.kernel.config import parse_config
 from kheaders_adb.model import HeaderSource, Level, SourceKind, Via
+from kheaders_adb.pipeline.absence import absence_error
 from kheaders_adb.pipeline.candidates import best_module, read_payload
 from kheaders_adb.pipeline.options import Tolerance
 from kheaders_adb.pipeline.stager import mismatch_error
@@ -108,7 +106,12 @@ def choose_source(
             notes=(f"--module is not needed: the kernel shows {shown[0].path}",) if module else (),
         )
     if via is Via.SYSFS:
-        raise _no_archive(device, probe)
+        raise absence_error(
+            device.serial,
+            probe,
+            told=_refusals(probe, "{}"),
+            other_ways=module is not None or bool(probe.modules),
+        )
     if module is not None:
         return _from_host(device, probe, via, module, tolerance, limits)
     return _from_device(device, probe, via, limits)
@@ -157,7 +160,7 @@ def _from_host(
 def _from_device(device: Device, probe: Probe, via: Via, limits: Limits) -> Plan:
     modules = _in_order(probe)
     if not modules:
-        raise _no_archive(device, probe)
+        raise absence_error(device.serial, probe, told=_refusals(probe, "{}"))
     obstacle = _cannot_load(probe)
     if via is not Via.CARVE and obstacle is None:
         return OnDevice(module=modules[0].path)
@@ -204,7 +207,12 @@ def _fetch_carved(
     boot_id, _, rest = stream.stderr.decode("utf-8", "replace").partition("\n")
     if stream.exit_code != 0:
         said = one_line(rest or boot_id)
-        raise PrivilegeError(f"{path} cannot be read: {said}", step=step, device=device.serial)
+        raise PrivilegeError(
+            f"{path} cannot be read: {said}",
+            step=step,
+            device=device.serial,
+            hint="use a rooted device, or give the same module from the build: --module kheaders.ko",
+        )
     read_in, probed_in = parse_boot_id(boot_id), probe.identity.boot_id
     if None not in (read_in, probed_in) and read_in != probed_in:
         raise DeviceChangedError(
@@ -249,38 +257,3 @@ def _refusals(probe: Probe, form: str = " ({})") -> str:
 
 def _noting(plan: Carved, note: str) -> Carved:
     return replace(plan, notes=(*plan.notes, note))
-
-
-def _no_archive(device: Device, probe: Probe) -> KheadersError:
-    step = "looking for the headers"
-    release = probe.identity.release
-    if probe.archives:
-        return PrivilegeError(
-            f"{probe.archives[0].path} is there, but only root may read it "
-            f"(this shell is uid {probe.uid}{_refusals(probe, '; {}')})",
-            step=step,
-            device=device.serial,
-            hint="use a rooted device, or carve them out of the module's file: "
-            "--module kheaders.ko --via carve",
-        )
-    symbols = parse_config(probe.config) if probe.config is not None else {}
-    setting = symbols.get("IKHEADERS") or symbols.get("IKHEADERS_PROC")
-    hint = "give the kheaders.ko of this kernel's build with --module FILE"
-    if probe.config is None:
-        why = "its configuration cannot be read either"
-    elif setting == "m":
-        why = "its configuration says CONFIG_IKHEADERS=m, but there is no kheaders.ko on the device"
-    elif setting == "y":
-        why = "its configuration says CONFIG_IKHEADERS=y, but this shell does not see the file"
-        hint = "look for it as root: `adb root`, or a rooted device"
-    else:
-        why = "it was built without CONFIG_IKHEADERS"
-        hint = (
-            "build the kernel with CONFIG_IKHEADERS=m and give its kheaders.ko with --module FILE"
-        )
-    return NoHeadersError(
-        f"kernel {release} shows no headers: {why}",
-        step=step,
-        device=device.serial,
-        hint=hint,
-    )

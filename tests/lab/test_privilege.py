@@ -62,7 +62,7 @@ def test_adb_root_is_kept_on_request(fresh: Boot, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("user", "there is no su; adb root is for debuggable builds only"),
+        ("user", "this shell sees no su; adb root is for debuggable builds only"),
         ("user-su-deny", "su gives no root (Permission denied)"),
         ("user-su-hang", "su did not answer within"),
     ],
@@ -104,7 +104,7 @@ def test_an_archive_for_root_only(boot: Boot, tmp_path: Path) -> None:
     done = user_of(boot("x86_64-builtin", "user"), tmp_path).run("pull")
     assert done.code == 4
     assert "/sys/kernel/kheaders.tar.xz is there, but only root may read it" in done.err
-    assert "there is no su" in done.err
+    assert "this shell sees no su" in done.err
 
 
 @pytest.mark.parametrize("way", ["su", "adbd"])

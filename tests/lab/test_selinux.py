@@ -129,7 +129,9 @@ def test_on_a_user_build_a_module_given_is_carved_and_matched_by_its_configurati
     user = User(device, tmp_path)
     without = user.run("pull")
     assert (without.code, without.out) == (4, "")
-    assert "CONFIG_IKHEADERS=m, but there is no kheaders.ko on the device" in without.err
+    assert (
+        "CONFIG_IKHEADERS=m, but there is no kheaders.ko that this shell (uid 2000; " in without.err
+    )
     assert is_empty(user.store)
     denials(device)
     done = user.run("pull", "--json", "--module", str(kheaders_of(KERNEL, lab)))

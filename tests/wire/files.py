@@ -52,6 +52,7 @@ _TOP_FOLDERS = (
     "sys",
     "system",
     "system_dlkm",
+    "system_ext",
     "tmp",
     "usr",
     "vendor",

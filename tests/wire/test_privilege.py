@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import kheaders_adb
+from kheaders_adb.device.su import SuCommand
 from kheaders_adb.errors import KheadersError, PrivilegeError
 from kheaders_adb.model import Privilege, SourceKind, Staged
 
@@ -159,6 +164,136 @@ def test_a_su_that_nobody_answers_ends_with_the_timeout(server: Server, pulled: 
     assert any(
         "dialog" in text for text in (*pulled.said, str(caught.value), caught.value.hint or "")
     )
+
+
+OTHER_SUS = [
+    ("kp", Su.MAGISK, "kp"),
+    ("suu", Su.AOSP, "suu"),
+    ("sudo", Su.SUDO, "sudo"),
+    ("/system_ext/bin/su", Su.MAGISK, "/system_ext/bin/su"),
+    ("/debug_ramdisk/su", Su.AOSP, "/debug_ramdisk/su"),
+    ("kp", Su.MAGISK, "kp -mm"),
+    ("suu", Su.AOSP, "suu 0"),
+    ("sudo", Su.SUDO, "sudo -u root"),
+]
+
+
+@pytest.mark.parametrize(("name", "su", "text"), OTHER_SUS)
+def test_a_su_under_another_name(
+    server: Server, pulled: Pull, name: str, su: Su, text: str
+) -> None:
+    device = user_device(server, su=su, su_name=name, headers=Headers.MODULE)
+    staged = pulled(su=SuCommand.parse(text))
+    assert staged.archive.sha256 == device.kernel.archive_sha256
+    assert staged.source.kind is SourceKind.MODULE_LOADED
+    assert not server.services("^shell.*:su |^(un)?root:")
+    assert device.leftovers() == []
+
+
+@pytest.mark.parametrize("where", ["option", "environment", "another command", "api"])
+def test_where_a_su_can_be_named(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    user_device(server, su=Su.MAGISK, su_name="kp")
+    for name in [name for name in os.environ if name.startswith(("ANDROID_", "ADB_", "KHEADERS_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ADB_SERVER_SOCKET", f"tcp:127.0.0.1:{server.port}")
+    monkeypatch.setenv("KHEADERS_ADB_STORE", str(tmp_path / "store"))
+    if where in ("environment", "another command"):
+        monkeypatch.setenv("KHEADERS_ADB_SU_COMMAND", "kp -mm")
+    else:
+        # What is said in so many words comes before the environment, which is not even read.
+        monkeypatch.setenv("KHEADERS_ADB_SU_COMMAND", "nonsense; id")
+    if where == "api":
+        kheaders_adb.ensure("PHONE", su_command="kp -mm")
+    else:
+        arguments = {
+            "option": ["pull", "--su-command", "kp -mm"],
+            "environment": ["pull"],
+            "another command": ["push"],
+        }[where]
+        command = [sys.executable, "-m", "kheaders_adb", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+    assert server.services("^shell.*:kp -mm -c ")
+
+
+def test_a_su_that_is_named_is_the_only_one(server: Server, pulled: Pull) -> None:
+    user_device(server, su=Su.MAGISK)
+    with pytest.raises(PrivilegeError) as caught:
+        pulled(su=SuCommand.parse("kp"))
+    assert "kp gives no root (" in caught.value.seen
+    assert "not found" in caught.value.seen
+    assert not server.services("^shell.*:su ")
+
+
+def test_sudo_never_waits_for_a_password(server: Server, pulled: Pull) -> None:
+    user_device(server, su=Su.SUDO_ASKS, su_name="sudo")
+    with pytest.raises(PrivilegeError, match="sudo: a password is required") as caught:
+        pulled(su=SuCommand.parse("sudo"), privilege=Privilege.SU)
+    assert "--su-command" in (caught.value.hint or "")
+
+
+MANAGERS = {
+    "com.topjohnwu.magisk": "Magisk is on the device: allow its dialog, or in its app switch on Superuser",
+    "me.weishu.kernelsu": "KernelSU hides su from apps that it does not allow: in the app, Superuser",
+    "me.bmax.apatch": "APatch hides su from apps that it does not allow: in the app, Superuser",
+}
+
+
+@pytest.mark.parametrize("package", MANAGERS)
+@pytest.mark.parametrize("privilege", [Privilege.AUTO, Privilege.SU])
+@pytest.mark.parametrize("headers", [Headers.BUILT_IN, Headers.MODULE])
+def test_where_su_is_hidden_the_app_that_hides_it_is_named(
+    server: Server, pulled: Pull, package: str, privilege: Privilege, headers: Headers
+) -> None:
+    device = user_device(server, headers=headers)
+    (device.root / "vendor/lib/modules").mkdir(parents=True, exist_ok=True)
+    for module in (device.root / "vendor/lib/modules").iterdir():
+        module.chmod(0o000)
+    device.set_state_file("packages", f"com.android.shell\n{package}\n")
+    with pytest.raises(PrivilegeError) as caught:
+        pulled(privilege=privilege)
+    hint = caught.value.hint or ""
+    assert MANAGERS[package] in hint
+    assert "Shell (com.android.shell)" in hint
+    assert "then run this again; otherwise " in hint
+    others = {name.partition(" ")[0] for name in MANAGERS.values()}
+    others.discard(MANAGERS[package].partition(" ")[0])
+    assert not [name for name in others if name in f"{caught.value} {hint}"]
+
+
+def test_a_su_that_refuses_says_itself_whose_it_is(server: Server, pulled: Pull) -> None:
+    """Magisk's app may be hidden under another name."""
+    user_device(server, su=Su.DENIED)
+    with pytest.raises(PrivilegeError, match="su gives no root") as caught:
+        pulled()
+    assert "Magisk is on the device" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("packages", [None, "com.android.shell\n"])
+def test_what_was_not_seen_is_not_claimed(
+    server: Server, pulled: Pull, packages: str | None
+) -> None:
+    device = user_device(server)
+    if packages is not None:
+        device.set_state_file("packages", packages)
+    with pytest.raises(PrivilegeError) as caught:
+        pulled()
+    said = f"{caught.value} {caught.value.hint}"
+    assert "this shell sees no su" in said
+    assert not [name for name in ("Magisk", "KernelSU", "APatch") if name in said]
+
+
+def test_whom_to_ask_is_looked_up_only_where_that_is_told(server: Server, pulled: Pull) -> None:
+    device = user_device(server, su=Su.DENIED, headers=Headers.MODULE)
+    pulled()  # carved
+    assert not server.services("pm list packages")
+    device.put("/vendor/lib/modules/kheaders.ko", b"", 0o000)
+    for way in (Privilege.NONE, Privilege.ADBD):
+        with pytest.raises(PrivilegeError):
+            pulled(privilege=way, refresh=True)
+    assert not server.services("pm list packages")
 
 
 def test_a_warm_pull_asks_no_su(server: Server, pulled: Pull) -> None:

@@ -53,6 +53,8 @@ class Su(enum.StrEnum):
 
     AOSP = "aosp"
     MAGISK = "magisk"
+    SUDO = "sudo"
+    SUDO_ASKS = "sudo asks"  # it wants a password first
     DENIED = "denied"
     HANG = "hang"
 

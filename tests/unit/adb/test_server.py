@@ -6,9 +6,11 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import adbutils
 import pytest
 
 from kheaders_adb.adb.address import ServerAddress
@@ -16,7 +18,7 @@ from kheaders_adb.adb.deadline import Deadline
 from kheaders_adb.adb.select import DeviceEntry
 from kheaders_adb.adb.server import AdbServer, adb_binary
 from kheaders_adb.adb.wire import ServerRefusedError
-from kheaders_adb.errors import AdbServerError, TransferError
+from kheaders_adb.errors import AdbServerError, DeadlineError, TransferError
 from tests.wire.devices import State
 from tests.wire.server import Server
 
@@ -103,6 +105,54 @@ def test_no_server_is_started_elsewhere(
     with pytest.raises(ServerRefusedError):
         server.version(Deadline.after(30))
     assert not started.exists()
+
+
+def test_a_server_that_does_not_listen(adb: Callable[[str], Path], port: int) -> None:
+    adb(
+        "import os, time\nopen(os.environ['STARTED'], 'a').write(f'{os.getpid()}\\n')\n"
+        "print('still thinking', flush=True)\ntime.sleep(60)\n"
+    )
+    with pytest.raises(DeadlineError, match="did not listen in time") as caught:
+        AdbServer(ServerAddress("127.0.0.1", port)).version(Deadline.after(0.5))
+    assert caught.value.step == "starting an adb server"
+
+
+def test_a_host_without_adb(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    def none() -> str:
+        raise adbutils.AdbError("No adb exe could be found")
+
+    monkeypatch.setattr(adbutils, "adb_path", none)
+    with pytest.raises(AdbServerError, match="no adb binary was found: ") as caught:
+        AdbServer(ServerAddress("127.0.0.1", port)).version(Deadline.after(10))
+    assert "install adb" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "seen"),
+    [
+        (b"OKAY0004 no!", "the server answered b' no!'"),
+        (b"FAIL000bnot allowed", "the adb server refused: not allowed"),
+    ],
+)
+def test_answers_that_make_no_sense(answer: bytes, seen: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(answer)
+                connection.recv(1)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        server = AdbServer(ServerAddress("127.0.0.1", listener.getsockname()[1]), start=False)
+        ask = server.devices if answer.startswith(b"FAIL") else server.version
+        with pytest.raises(AdbServerError) as caught:
+            ask(Deadline.after(10))
+        thread.join()
+    assert caught.value.seen == seen
+    assert "`adb devices`" in (caught.value.hint or "")
 
 
 def test_the_binary_is_the_one_that_the_user_names(

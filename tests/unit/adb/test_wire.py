@@ -181,6 +181,21 @@ def test_nothing_listens(tmp_path: Path) -> None:
             assert caught.value.hint
 
 
+def test_a_server_that_accepts_nobody() -> None:
+    """As one that hangs: its queue is full, and the kernel answers no more."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        address = listener.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(address)
+        with pytest.raises(DeadlineError, match="did not accept a connection in time") as caught:
+            Wire.connect(ServerAddress(*address), Deadline.after(0.2), device=None, step=STEP)
+        for sock in waiting:
+            sock.close()
+    assert "every adb session" in (caught.value.hint or "")
+
+
 @pytest.mark.parametrize(
     "address",
     [ServerAddress("a..b"), ServerAddress("x" * 80), ServerAddress("", 0, "/" + "x" * 200)],

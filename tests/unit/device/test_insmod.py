@@ -81,16 +81,128 @@ TAINT = (
             "Lockdown: insmod: unsigned module loading is restricted; see man kernel_lockdown.7",
             "lockdown",
         ),
-        (
-            "Permission denied",
-            'audit: type=1400 audit(1.2:3): avc:  denied  { module_load } for  pid=1 comm="insmod"',
-            "selinux",
-        ),
         ("Operation not permitted", TAINT, "forbidden"),
     ],
 )
 def test_the_cause_is_not_a_note_beside_it(text: str, log: str, expected: str) -> None:
     assert cause(f"{TOYBOX}{text}", log) == expected
+
+
+def avc(what: str, comm: str, more: str = "", *, permissive: int | None = 0) -> str:
+    """A denial as kernels log it: its fields are those of public reports, see the tests."""
+    state = "" if permissive is None else f" permissive={permissive}"
+    return (
+        f"audit: type=1400 audit(1624460471.557:725): avc:  denied  {{ {what} }} for  pid=109560"
+        f' comm="{comm}" {more} scontext=u:r:su:s0 tcontext=u:r:su:s0 tclass=system{state}'
+    )
+
+
+LOADED_FILE = 'path="/data/local/tmp/kheaders.ko" dev="dm-7" ino=6248'
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        avc("module_load", "insmod", LOADED_FILE),
+        avc("module_load", "insmod", LOADED_FILE, permissive=None),  # Linux before 3.17
+        avc("module_load", "busybox", LOADED_FILE),
+        avc("sys_module", "insmod", "capability=16 "),
+        # Android's logd writes them into the log again, with one blank each.
+        'type=1400 audit(8087831.026:6): avc: denied { module_load } for pid=9 comm="insmod" '
+        "scontext=u:r:su:s0 tcontext=u:r:su:s0 tclass=system permissive=0",
+    ],
+)
+def test_selinux_denied_the_loading(log: str) -> None:
+    text = f"{TOYBOX}Permission denied"
+    assert cause(text, f"{log}\nrandom: crng init done") == "selinux"
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        # Others ask for modules of theirs all the time (iptables under netd, in kali-nethunter #1274).
+        avc("module_request", "iptables", 'kmod="personality-8"'),
+        avc("module_request", "insmod", 'kmod="crypto-pkcs1pad(rsa,sha512)"'),
+        # Another process may not load: init, on a OnePlus 3.
+        avc("module_load", "init"),
+        avc("module_load", "(udev-worker)", 'path="/lib/modules/6.10.0/libahci.ko" dev="9p"'),
+        avc("sys_module", "syz-executor.0", "capability=16 "),
+        # Logged, but let through.
+        avc("module_load", "insmod", LOADED_FILE, permissive=1),
+        avc("sys_module", "insmod", "capability=16 ", permissive=1),
+        # Not the kernel's word.
+        f"healthd: {avc('module_load', 'insmod', LOADED_FILE)}",
+        'userspace: avc:  denied  { module_load } for comm="insmod"',
+    ],
+)
+def test_selinux_is_not_blamed_for_what_it_did_to_others_or_let_through(log: str) -> None:
+    assert cause(f"{TOYBOX}Exec format error", log) == "crc"
+    assert cause(f"{TOYBOX}Invalid argument", log) == "unknown"
+    assert cause(f"{TOYBOX}Exec format error", f"{log}\n{CRC}\n{log}") == "crc"
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        avc("module_request", "iptables", 'kmod="personality-8"'),
+        avc("module_load", "init"),
+        avc("module_load", "insmod", LOADED_FILE, permissive=1),
+    ],
+)
+def test_nor_is_that_quoted_as_the_devices_word(log: str) -> None:
+    refusal = explain_insmod("Invalid argument", log, modules_disabled=None, uid=0)
+    assert refusal.said == "Invalid argument"
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        # Of other modules that somebody loads meanwhile, and of other tools.
+        "8812au: version magic '4.15.0-72-generic SMP mod_unload ' should be '4.15.0-74-generic SMP '",
+        "wlan: disagrees about version of symbol module_layout",
+        "wlan: Unknown symbol cfg80211_x (err -2)",
+        "wlan: Unknown symbol cfg80211_x (err -13)",
+        "wlan: exports protected symbol x",
+        "Lockdown: modprobe: unsigned module loading is restricted; see man kernel_lockdown.7",
+        # Words of others that only hold those of the loader.
+        "dm-verity: PKCS7: bad signature",
+        "myd: Loading of unsigned module is rejected",
+        "myd: Invalid ELF header magic",
+    ],
+)
+def test_what_the_kernel_says_of_others_is_not_the_cause(log: str) -> None:
+    assert cause(f"{TOYBOX}Invalid argument", log) == "unknown"
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        "[   93.497405] ",
+        "<6>[   93.497405] ",
+        "[   93.497405][ T5140] ",
+        "[   14.002910]@0 ",
+        "[   22.793389] [5:  kworker/u16:1:  184] ",
+        "<6>[    0.871658]  [0:      swapper/0:    1] ",
+        "<6>[    0.161563] .(0)[1:swapper/0]",
+        "<6>[    0.003219]  (0)[1:swapper/0]",
+        "[   93.497405] <0>.(0)[1:swapper/0]",
+    ],
+)
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (avc("module_load", "insmod", LOADED_FILE), "selinux"),
+        ("PKCS7: Only support pkcs7_signedData type", "signature"),
+        (CRC, "crc"),
+        ("[crng] 1: [2] ready", "unknown"),
+    ],
+)
+def test_the_stamps_of_phone_makers_do_not_hide_the_line(
+    stamp: str, line: str, expected: str
+) -> None:
+    (found,) = lines_after("", f"{stamp}{line}")
+    assert found == line
+    assert cause("", found) == expected
 
 
 @pytest.mark.parametrize(
@@ -104,6 +216,23 @@ def test_the_cause_is_not_a_note_beside_it(text: str, log: str, expected: str) -
 def test_a_device_without_insmod_is_not_a_refusal_of_the_kernel(text: str) -> None:
     assert cause(text) == "no-insmod"
     assert cause("insmod: /data/k.ko: No such file or directory") == "missing"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"{TOYBOX}No such file or directory", "unresolved"),
+        ("insmod: can't insert '/data/k.ko': unknown symbol in module", "unresolved"),
+        ("insmod: can't insert '/data/k.ko': No such file or directory", "missing"),
+        ("insmod: Not root", "not-root"),
+        (f"{TOYBOX}Operation not permitted", "forbidden"),
+        (f"{TOYBOX}Protocol error", "unknown"),
+        (f"{TOYBOX}Required key not available", "signature"),
+        (f"{TOYBOX}Cannot allocate memory", "memory"),
+    ],
+)
+def test_what_the_tool_alone_says(text: str, expected: str) -> None:
+    assert cause(text) == expected
 
 
 words = st.sampled_from(

@@ -281,6 +281,25 @@ def test_the_mark_is_another_each_time_and_errors_name_the_device() -> None:
     assert device.round_trips == 2
 
 
+@pytest.mark.parametrize(
+    ("changed", "seen"),
+    [
+        ({"uname": b"6.1.0\n"}, "uname on the device said '6.1.0'"),
+        ({"work": b"/x\n"}, "the device has neither /data/local/tmp nor /tmp"),
+    ],
+)
+def test_garbage_is_an_error_that_names_the_device(changed: dict[str, bytes], seen: str) -> None:
+    def run(sock: socket.socket, command: str) -> None:
+        mark = command.split("MARK=")[1].split()[0].strip("'")
+        sock.sendall(packet(1, answer(**changed).replace(MARK.encode(), mark.encode())))
+        sock.sendall(packet(3, b"\0"))
+
+    with device_that(run) as device, pytest.raises(TransferError) as caught:
+        probe(device)
+    assert caught.value.seen == seen
+    assert caught.value.device == "X1"
+
+
 def test_the_script_looks_where_modules_are() -> None:
     script = probe_script(MARK)
     assert " /vendor/lib/modules/kheaders.ko* " in script

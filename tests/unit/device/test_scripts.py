@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kheaders_adb.device.device import SuDialect
 from kheaders_adb.device.lease import MAX_KNOWN, read_script, sweep_script
 from kheaders_adb.device.probe import probe_script
 from kheaders_adb.device.push import push_script
 from kheaders_adb.device.script import FOLDER, compose, name_line, quote
+from kheaders_adb.device.su import Su, SuCommand
 from tests.unit.device.helpers import generated
 
 RUN = "0123456789abcdef"
@@ -116,7 +116,8 @@ def test_shellcheck_finds_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_they_fit_into_one_request_of_old_devices(name: str) -> None:
     """Also through su, which quotes the whole script once more, in its longest dialect."""
-    commands = [SCRIPTS[name], *(su.value.format(quote(SCRIPTS[name])) for su in SuDialect)]
+    su = SuCommand()
+    commands = [SCRIPTS[name], *(Su(su, dialect).run(SCRIPTS[name]) for dialect in su.dialects)]
     longest = max(len(f"shell,v2,raw:{command}".encode()) for command in commands)
 
     assert longest <= MAX_REQUEST_BYTES

@@ -9,7 +9,6 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from kheaders_adb.device.device import SuDialect
 from kheaders_adb.device.lease import sweep
 from kheaders_adb.device.outcome import (
     ArchiveGoneError,
@@ -19,6 +18,7 @@ from kheaders_adb.device.outcome import (
 )
 from kheaders_adb.device.probe import Probe
 from kheaders_adb.device.script import name_line
+from kheaders_adb.device.su import Su, SuCommand, SuDialect
 from kheaders_adb.device.transfer import ArchiveStream
 from kheaders_adb.errors import (
     DeviceChangedError,
@@ -73,7 +73,7 @@ def read(
 ) -> tuple[ArchiveHeader, bytes, ReadReport]:
     with device_that(answering(out, err, code)) as device:
         path = None if module is None else PurePosixPath(module)
-        device.su = SuDialect.DASH_C  # what su reads comes through the shell
+        device.su = Su(SuCommand(), SuDialect.DASH_C)  # what su reads comes through the shell
         with ArchiveStream(device, TOLD, module=path) as stream:
             header = stream.open()
             data = b"".join(stream.chunks())
@@ -99,7 +99,7 @@ def test_a_header_and_data_in_single_bytes() -> None:
         sock.sendall(packet(2, GOOD[0].encode().replace(b"@R", mark)) + packet(3, b"\0"))
 
     with device_that(run) as device:
-        device.su = SuDialect.DASH_C
+        device.su = Su(SuCommand(), SuDialect.DASH_C)
         with ArchiveStream(device, TOLD) as stream:
             stream.open()
             assert b"".join(stream.chunks()) == b"01234"
@@ -211,7 +211,7 @@ def test_what_the_device_says_cannot_act_on_a_terminal() -> None:
 
 def test_a_read_may_end_without_the_archive() -> None:
     with device_that(answering(HEADER)) as device:
-        device.su = SuDialect.DASH_C
+        device.su = Su(SuCommand(), SuDialect.DASH_C)
         with ArchiveStream(device, TOLD) as stream:
             stream.open()
             assert stream.finish().boot_id == BOOT

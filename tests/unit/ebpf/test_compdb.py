@@ -54,6 +54,16 @@ def test_the_same_file_by_another_name_is_the_same(tmp_path: Path, tree: HeaderT
     assert json.loads(database.read_text()) == [made]
 
 
+def test_a_file_beyond_all_measure_is_left_as_it_is(tmp_path: Path, tree: HeaderTree) -> None:
+    database = tmp_path / "compile_commands.json"
+    with database.open("wb") as file:
+        file.truncate(1 << 40)
+    made = entry(tree, Path("a.c"), tmp_path, CompileOptions(clang=Path("clang")))
+    with pytest.raises(UsageError, match="is larger than"):
+        update(database, [made])
+    assert database.stat().st_size == 1 << 40
+
+
 @pytest.mark.parametrize(
     "content", ["", "[", "{}", "[1]", '[{"directory": "/x"}]', '[{"file": 1}]', "[" * 100_000]
 )

@@ -93,6 +93,14 @@ def test_an_absurd_header_is_refused(tmp_path: Path) -> None:
         read_tree(root)
 
 
+def test_a_header_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    root = write_tree(tmp_path)
+    (root / "include/generated/compile.h").unlink()
+    (root / "include/generated/compile.h").mkdir()
+    with pytest.raises(UsageError, match=r"cannot read .*compile\.h: Is a directory"):
+        read_tree(root)
+
+
 def test_headers_that_say_nothing_leave_it_unknown(tmp_path: Path) -> None:
     root = write_tree(tmp_path)
     for name in ("utsrelease.h", "compile.h", "uapi/linux/version.h"):

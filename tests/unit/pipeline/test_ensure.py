@@ -23,12 +23,14 @@ from kheaders_adb.errors import (
     CorruptArchiveError,
     MismatchError,
     NoDeviceError,
+    StoreError,
     UnsafeArchiveError,
     UsageError,
 )
 from kheaders_adb.model import Evidence, Level, SourceKind, Staged, Via
 from kheaders_adb.pipeline.ensure import ensure
 from kheaders_adb.pipeline.options import Options, Tolerance
+from kheaders_adb.pipeline.stager import Stager
 from kheaders_adb.store import Store
 from kheaders_adb.untrusted.limits import Limits
 from tests.wire.devices import ARCHIVE_PATH, Headers
@@ -396,6 +398,12 @@ def test_another_archive_than_the_modules_is_noticed(
     with pytest.raises(MismatchError, match="not the one in the module given"):
         pull(module=module, via=Via.LOAD)
     assert store.records() == []
+
+
+def test_an_archive_that_is_removed_while_it_is_needed(store: Store) -> None:
+    stager = Stager(store, lambda _: pytest.fail("there is nothing to judge"))
+    with pytest.raises(StoreError, match="vanished from the store while it was needed"):
+        stager.restage("0" * 64)
 
 
 # --- the front door of the Python API

@@ -9,7 +9,7 @@ import gzip
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -406,45 +406,115 @@ def test_a_module_on_the_device_that_is_none(
 CONFIG = KERNEL.config.replace(b"CONFIG_IKHEADERS=m\n", b"")
 
 
+BUILT_IN, AS_MODULE = CONFIG + b"CONFIG_IKHEADERS=y\n", CONFIG + b"CONFIG_IKHEADERS=m\n"
+AS_ROOT = "use a userdebug build (`adb root`) or a rooted device"
+IMPORT = "kheaders-adb import kernel/kheaders_data.tar.xz"
+GIVE = "--module FILE"
+REBUILD = "rebuild"
+CARVE = "--via carve"
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """One state of a kernel that gives no headers: the configuration, and who asks for them."""
+
+    config: bytes | None
+    uid: int
+    kind: type[NoHeadersError]
+    seen: str
+    helps: tuple[str, ...]
+
+
+ABSENT = {
+    "y, not root": Absent(
+        BUILT_IN,
+        2000,
+        PrivilegeError,
+        "CONFIG_IKHEADERS=y, but this shell (uid 2000; no su) does not see the file",
+        (AS_ROOT, IMPORT),
+    ),
+    "y in proc, not root": Absent(
+        CONFIG + b"CONFIG_IKHEADERS_PROC=y\n",
+        2000,
+        PrivilegeError,
+        "does not see",
+        (AS_ROOT, IMPORT),
+    ),
+    "y, root": Absent(BUILT_IN, 0, NoHeadersError, "not even root sees the file", ("sysfs",)),
+    "m, not root": Absent(
+        AS_MODULE,
+        2000,
+        NoHeadersError,
+        "CONFIG_IKHEADERS=m, but there is no kheaders.ko that this shell (uid 2000; no su) sees",
+        (GIVE,),
+    ),
+    "m, root": Absent(
+        AS_MODULE, 0, NoHeadersError, "there is no kheaders.ko on the device", (GIVE,)
+    ),
+    "off, not root": Absent(
+        CONFIG, 2000, NoHeadersError, "built without CONFIG_IKHEADERS", (REBUILD,)
+    ),
+    "off, root": Absent(CONFIG, 0, NoHeadersError, "built without CONFIG_IKHEADERS", (REBUILD,)),
+    "unknown, not root": Absent(
+        None, 2000, PrivilegeError, "sees neither the file nor its configuration", (AS_ROOT, GIVE)
+    ),
+    "unknown, root": Absent(
+        None, 0, NoHeadersError, "its configuration cannot be read", (GIVE, REBUILD)
+    ),
+}
+
+
 @pytest.mark.parametrize("via", list(Via))
-@pytest.mark.parametrize(
-    ("config", "words", "hint"),
-    [
-        (None, "its configuration cannot be read", "give the kheaders.ko of this kernel's build"),
-        (
-            CONFIG + b"CONFIG_IKHEADERS=m\n",
-            "CONFIG_IKHEADERS=m, but there is no kheaders.ko on the device",
-            "give the kheaders.ko of this kernel's build",
-        ),
-        (
-            CONFIG + b"CONFIG_IKHEADERS=y\n",
-            "CONFIG_IKHEADERS=y, but this shell does not see the file",
-            "look for it as root",
-        ),
-        (CONFIG + b"CONFIG_IKHEADERS_PROC=y\n", "CONFIG_IKHEADERS=y", "as root"),
-        (CONFIG, "built without CONFIG_IKHEADERS", "build the kernel with CONFIG_IKHEADERS=m"),
-    ],
-    ids=["unknown", "m", "y", "y in proc", "no"],
-)
-def test_a_kernel_without_headers(
-    choose: Choose, via: Via, config: bytes | None, words: str, hint: str
-) -> None:
+@pytest.mark.parametrize("state", ABSENT)
+def test_a_kernel_without_headers(choose: Choose, via: Via, state: str) -> None:
+    absent = ABSENT[state]
+    refusals = () if absent.uid == 0 else ("no su",)
     with pytest.raises(NoHeadersError) as caught:
-        choose(replace(ROOT, config=config), via=via)
-    assert type(caught.value) is NoHeadersError
-    assert words in caught.value.seen
+        choose(replace(ROOT, config=absent.config, uid=absent.uid, refusals=refusals), via=via)
+    assert type(caught.value) is absent.kind
+    assert absent.seen in caught.value.seen
     assert KERNEL.release in caught.value.seen
-    assert hint in (caught.value.hint or "")
+    hint = caught.value.hint or ""
+    advised = tuple(step for step in (AS_ROOT, IMPORT, GIVE, REBUILD, "sysfs") if step in hint)
+    assert advised == absent.helps, hint
+    if absent.config == BUILT_IN:
+        # Such a build makes no module, and there is none to carve.
+        assert "--module" not in hint
+        assert CARVE not in hint
 
 
 @pytest.mark.parametrize("via", [Via.AUTO, Via.SYSFS])
-def test_headers_for_root_only(choose: Choose, via: Via) -> None:
-    probe = replace(ROOT, uid=2000, archives=(shows(readable=False),))
+@pytest.mark.parametrize(
+    ("config", "loaded", "helps"),
+    [
+        (BUILT_IN, False, (AS_ROOT, IMPORT)),
+        (AS_MODULE, True, (AS_ROOT, CARVE)),
+        (BUILT_IN, True, (AS_ROOT, CARVE)),  # a module does show it, whatever /proc/config.gz says
+        (None, False, (AS_ROOT, "if this kernel was built with CONFIG_IKHEADERS=m", CARVE)),
+        (CONFIG, False, (AS_ROOT, "if this kernel was built with CONFIG_IKHEADERS=m", CARVE)),
+    ],
+)
+def test_headers_for_root_only(
+    choose: Choose, via: Via, config: bytes | None, loaded: bool, helps: tuple[str, ...]
+) -> None:
+    archives = (shows(readable=False),)
+    probe = replace(ROOT, uid=2000, archives=archives, config=config, module_loaded=loaded)
     with pytest.raises(
-        PrivilegeError, match=r"only root may read it \(this shell is uid 2000\)"
+        PrivilegeError, match=r"only root may read it, and not this shell \(uid 2000\)"
     ) as caught:
         choose(probe, via=via)
-    assert "--via carve" in (caught.value.hint or "")
+    hint = caught.value.hint or ""
+    steps = (AS_ROOT, IMPORT, "if this kernel was built with CONFIG_IKHEADERS=m", CARVE)
+    assert tuple(step for step in steps if step in hint) == helps
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_way_that_was_excluded_is_named(choose: Choose, put: Put, given: bool) -> None:
+    module = put("kheaders.ko", KERNEL) if given else None
+    probe = ROOT if given else replace(ROOT, modules=(holds(),))
+    with pytest.raises(NoHeadersError) as caught:
+        choose(probe, via=Via.SYSFS, module=module)
+    assert "leave out --via sysfs" in (caught.value.hint or "")
 
 
 def test_headers_for_root_only_are_carved_from_a_module_given(choose: Choose, put: Put) -> None:

@@ -240,6 +240,27 @@ def test_lines_that_are_no_entries(line: str) -> None:
         manifest.decode(manifest.encode(info, [line], manifest.TreeSize(0, 0)))
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "seen"),
+    [
+        ("collisions", [["a"]], "a collision is not two paths"),
+        ("regenerated", [1], "a path is not a string"),
+    ],
+)
+def test_what_a_manifest_lists_of_the_tree(field: str, value: Any, seen: str) -> None:
+    info = replace(manifest.TreeInfo(Archive("0" * 64, 1, 1), ArchiveFacts()), **{field: value})
+    text = manifest.encode(info, [], manifest.TreeSize(0, 0))
+    with pytest.raises(StoreError, match=seen):
+        manifest.decode_info(text)
+
+
+def test_a_history_that_is_no_list_of_strings() -> None:
+    text = device_to_json(DeviceRecord("X1", None, "0" * 64, ("0" * 64,)))
+    changed = {**json.loads(text), "history": [1]}
+    with pytest.raises(StoreError, match="a string was expected, not int"):
+        device_from_json(json.dumps(changed).encode())
+
+
 def test_the_quick_reader_of_manifests_refuses_what_is_no_file() -> None:
     info = manifest.TreeInfo(Archive("0" * 64, 1, 1), ArchiveFacts())
     for line in ("f\tab\tx\n", "r\tab\tone\tx\n", "f\tab\t1\tx\ty\n"):

@@ -333,6 +333,14 @@ class TestExport:
             export_tree(store, made, tmp_path / "out")
         assert {path.name for path in tmp_path.iterdir()} == {"store"}
 
+    def test_a_tree_without_its_manifest_is_not_handed_out(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        made = pull(store)
+        store.manifest_path(made.tree).unlink()
+        with pytest.raises(StoreError, match=f"the tree {made.tree} is not there"):
+            export_tree(store, made, tmp_path / "out")
+
     def test_a_place_that_is_not_there(self, store: Store, tmp_path: Path) -> None:
         made = pull(store)
         with pytest.raises(StoreError, match="No such file"):

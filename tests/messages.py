@@ -1,0 +1,47 @@
+"""A pytest plugin that writes down which test brings about which error: ``-p tests.messages``.
+
+docs/troubleshooting.md names for each message a test that produces it; tests/unit/test_troubleshooting.py
+runs these with this plugin and looks.  ``$KHEADERS_MESSAGES`` names the file: a line is a JSON list of the
+test and the message.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kheaders_adb.device.insmod import Refusal
+from kheaders_adb.errors import KheadersError
+
+FILE = os.environ.get("KHEADERS_MESSAGES", os.devnull)
+_seen: set[str] = set()
+
+
+def _watch(kind: type[Any], message: str) -> None:
+    """Remember what each instance of `kind` says, from its attribute `message`."""
+    make = kind.__init__
+
+    def remember(self: Any, *arguments: Any, **named: Any) -> None:
+        make(self, *arguments, **named)
+        _seen.add(getattr(self, message))
+
+    kind.__init__ = remember
+
+
+_watch(KheadersError, "seen")
+_watch(Refusal, "seen")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Write down what was said while one test ran, its fixtures included."""
+    _seen.clear()
+    result = yield
+    with Path(FILE).open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps([item.nodeid, message]) + "\n" for message in sorted(_seen))
+    return result
