@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from kheaders_adb.errors import MismatchError
+from kheaders_adb.kernel.banner import find_doubt, parse_builder
 from kheaders_adb.kernel.config import as_compiled, same_value
 from kheaders_adb.kernel.facts import require_kheaders
 from kheaders_adb.model import (
@@ -92,7 +93,7 @@ def match(
         _check_machine(identity.machine, facts),
         _check_config(config, differences, tolerated),
         _check_builder(identity, facts),
-        _check_version(identity.version, facts.uts_version),
+        _check_version(identity, facts.uts_version),
     ]
     if vermagic is not None:
         checks.append(_check_vermagic(identity.release, vermagic))
@@ -130,20 +131,17 @@ def repaired(verdict: Verdict) -> Verdict:
 
 
 def _check_release(identity: KernelIdentity, facts: ArchiveFacts) -> Check:
-    """Compare ``uname -r`` and what /proc/version says of it with the archive's release.
+    """Compare ``uname -r`` with the archive's release.
 
-    The two are one string in the kernel.  Where they disagree, somebody has changed one of them, as kernels
-    do that hide root from apps.  /proc/version is then the better witness, but no more than that: an archive
-    of that release may be the right one, an archive of the other is not.
+    A kernel that does not speak with one voice never agrees: an archive of the likelier release may be the
+    right one, an archive of another is not.
     """
     assert facts.release is not None
-    banner = re.match(r"Linux version (.*?) \(", identity.banner or "")
-    if banner is None or banner[1] == identity.release:
+    doubt = find_doubt(identity)
+    if doubt is None:
         return _compare("release", identity.release, facts.release)
-    said = f"{identity.release} (uname -r), {banner[1]} (/proc/version)"
-    note = "the kernel's two releases disagree, so one of them is forged"
-    status = CheckStatus.UNKNOWN if facts.release == banner[1] else CheckStatus.DIFFER
-    return _check("release", status, said, facts.release, note)
+    status = CheckStatus.UNKNOWN if facts.release == doubt.release else CheckStatus.DIFFER
+    return _check("release", status, doubt.said, facts.release, doubt.note)
 
 
 def _check_machine(machine: str, facts: ArchiveFacts) -> Check:
@@ -239,7 +237,7 @@ def _check_builder(identity: KernelIdentity, facts: ArchiveFacts) -> Check:
         found = f"({facts.compile_by}@{facts.compile_host})"
         if facts.compiler is not None:
             found += f" ({facts.compiler})"
-    built = _parse_banner(identity)
+    built = parse_builder(identity)
     expected = None if built is None else f"({built[0]}) ({built[1]})"
     note = None
     if identity.banner is not None and built is None:
@@ -254,42 +252,19 @@ def _check_builder(identity: KernelIdentity, facts: ArchiveFacts) -> Check:
     return _check("builder", status, expected, found, note)
 
 
-def _parse_banner(identity: KernelIdentity) -> tuple[str, str] | None:
-    """Return "who@host" and the compiler of ``/proc/version``; None if it cannot be told safely.
-
-    It reads ``Linux version RELEASE (WHO@HOST) (COMPILER) VERSION`` (init/version.c).  The compiler
-    holds parentheses of its own, and a host may be called "(none)", so the parts are cut from the
-    two ends: VERSION is ``uname -v``, and the first ``) (`` ends the host.
-    """
-    if identity.banner is None:
-        return None
-    banner = identity.banner.strip()
-    version = identity.version.strip()
-    if version and banner.endswith(f") {version}"):
-        banner = banner[: -len(version)].rstrip()
-    else:
-        build_number = banner.rfind(") #")
-        if build_number < 0:
-            return None
-        banner = banner[: build_number + 1]
-    head = re.match(r"Linux version \S+ \(", banner)
-    if head is None:
-        return None
-    builder, between, compiler = banner[head.end() : -1].partition(") (")
-    if not between or "@" not in builder or not compiler:
-        return None
-    return builder, compiler
-
-
-def _check_version(version: str, archived: str | None) -> Check:
+def _check_version(identity: KernelIdentity, archived: str | None) -> Check:
+    version = identity.version
     if archived is None:
         note = "kernels since 6.1 do not put it into the archive"
         return _check("version", CheckStatus.UNKNOWN, version, None, note)
     check = _compare("version", version, archived)
-    if check.status is CheckStatus.DIFFER:
-        note = "another build, or a compile.h left from an earlier step of an incremental one"
-        return dataclasses.replace(check, note=note)
-    return check
+    if check.status is CheckStatus.AGREE:
+        return check
+    if (identity.banner or "").strip().endswith(f") {archived.strip()}"):
+        note = "uname -v is forged: /proc/version has what the archive has"
+        return dataclasses.replace(check, status=CheckStatus.UNKNOWN, note=note)
+    note = "another build, or a compile.h left from an earlier step of an incremental one"
+    return dataclasses.replace(check, note=note)
 
 
 def _check_vermagic(release: str, vermagic: str) -> Check:
