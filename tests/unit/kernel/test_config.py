@@ -10,18 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kheaders_adb.errors import ArchiveError
+from kheaders_adb.kernel.autoconf import parse_autoconf, render_autoconf
 from kheaders_adb.kernel.config import (
     as_compiled,
     load_config,
-    parse_autoconf,
     parse_config,
     parse_defines,
-    render_autoconf,
     same_value,
 )
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS
 from tests.conftest import SCALE
-from tests.unit.archive.helpers import SMALL, listing, rule_of
+from tests.unit.archive.helpers import rule_of
 
 CONFIG = b"""\
 #
@@ -52,37 +51,6 @@ def test_config() -> None:
         "DEFAULT_INIT": '""',
         "CMDLINE": '"console=ttyS0 name=\\"x\\""',
     }
-
-
-def test_autoconf() -> None:
-    header = b"""\
-#define CONFIG_SMP 1
-#define CONFIG_IKHEADERS_MODULE 1
-#define CONFIG_NR_CPUS 64
-#define CONFIG_DEFAULT_INIT ""
-#define CONFIG_CC_VERSION_TEXT "gcc (Debian 12.2.0) 12.2.0"
-#define CONFIG_EMPTY
-#define UNRELATED 1
-#  define CONFIG_INDENTED 1
-/* #define CONFIG_COMMENT 1 */
-"""
-    assert parse_autoconf(header) == {
-        "SMP": "y",
-        "IKHEADERS": "m",
-        "NR_CPUS": "64",
-        "DEFAULT_INIT": '""',
-        "CC_VERSION_TEXT": '"gcc (Debian 12.2.0) 12.2.0"',
-        "EMPTY": "",
-    }
-
-
-def test_the_real_autoconf_survives_regeneration() -> None:
-    _, _, content = listing([SMALL.read_bytes()])["include/generated/autoconf.h"]
-    config = parse_autoconf(content)
-    assert len(config) == 696
-    assert config["IKHEADERS"] == "m"
-    assert parse_autoconf(render_autoconf(config)) == config
-    assert parse_defines(render_autoconf(config)) == parse_defines(content)
 
 
 def test_symbols_really_named_module() -> None:
@@ -189,11 +157,6 @@ def test_blanks_around_values_mean_nothing_to_c() -> None:
 
 def test_all_symbols_unset_is_a_configuration() -> None:
     assert parse_config(b"# CONFIG_SMP is not set\n") == {}
-
-
-def test_tristate_letters_are_never_defined() -> None:
-    with pytest.raises(ArchiveError):
-        parse_autoconf(b"#define CONFIG_X m\n")
 
 
 _LINES = st.lists(
