@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 
 from kheaders_adb.errors import ArchiveError
-from kheaders_adb.kernel.config import as_defines, as_symbols, decode_text, same_value
+from kheaders_adb.kernel.config import as_defines, as_symbols, decode_text, lacks_prefix
 from kheaders_adb.untrusted.rules import Rule
 from kheaders_adb.untrusted.text import printable
 
@@ -78,7 +78,7 @@ def parse_autoconf(content: bytes, name: str = AUTOCONF) -> dict[str, str]:
             continue
         define = _DEFINE(line)
         if define is None or _TRIGRAPH in line:
-            raise _odd(f"the line {printable(line)}", name)
+            raise _odd(f'"{printable(line)}" is not as Kconfig writes it', name)
         symbol = define[1].decode("ascii")
         text = (define[2] or b"").decode("utf-8", "backslashreplace")
         if defines.setdefault(symbol, text) != text:
@@ -105,8 +105,8 @@ def render_autoconf(config: Mapping[str, str], archived: Mapping[str, str] | Non
     ]
     for define, text in as_defines(config).items():
         old = None if archived is None else archived.get(define)
-        shown = old if old is not None and text != "1" and same_value(text, old) else text
-        lines.append(f"#define {_PREFIX}{define} {shown}")
+        prefix = "0x" if lacks_prefix(config.get(define), old) else ""
+        lines.append(f"#define {_PREFIX}{define} {prefix}{text}")
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -141,9 +141,9 @@ def check_kconfig(content: bytes) -> None:
                 included.append(rest)
             elif word in ("define", "undef"):
                 if re.match(r"(?!CONFIG_)\w+", rest) is None:
-                    raise _odd(f"the line {printable(line)}", KCONFIG)
+                    raise _odd(f'"{printable(line.strip())}" is not what every kernel has', KCONFIG)
             elif word not in _PLAIN_DIRECTIVES:
-                raise _odd(f"the line {printable(line)}", KCONFIG)
+                raise _odd(f'"{printable(line.strip())}" is not what every kernel has', KCONFIG)
     if included not in (["<generated/autoconf.h>"], ["<generated/autoconf.h>", _ALSO_INCLUDED]):
         raise _odd(f"it includes {printable(', '.join(included[1:]))} too", KCONFIG)
 

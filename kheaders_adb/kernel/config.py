@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from kheaders_adb.kernel.heading import Heading, parse_heading
 from kheaders_adb.untrusted.gzipped import MAGIC, gunzip
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
 from kheaders_adb.untrusted.rules import Rule
@@ -20,9 +21,12 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]").search
 _ASSIGNMENT = re.compile(r"CONFIG_(\w+)=(.*)", re.ASCII).fullmatch
 _DEFINE = re.compile(r"#define[ \t]+([A-Za-z_]\w*)(?:[ \t]+(.*))?", re.ASCII).fullmatch
 _BLANKS = " \t\r\f"
-_HEX_DIGITS = re.compile(r"[0-9A-Fa-f]+").fullmatch
+# Whatever stands between (conf_read_simple in scripts/kconfig/confdata.c).
+_NOT_SET = re.compile(r"#.CONFIG_(\w+) is not set.*", re.ASCII).fullmatch
+_HEX = re.compile(r"(?:0[xX])?([0-9A-Fa-f]*)").fullmatch
 _STEP = "reading the kernel configuration"
 _MODULE = "_MODULE"
+_HEX_PREFIXES = ("0x", "0X")
 
 
 def decode_text(content: bytes, name: str, limits: Limits = DEFAULT_LIMITS) -> str:
@@ -59,7 +63,21 @@ def parse_defines(content: bytes, name: str = "header") -> dict[str, str]:
     return defines
 
 
-def parse_config(text: bytes, name: str = ".config") -> dict[str, str]:
+class Configuration(dict[str, str]):
+    """A configuration's symbols without their ``CONFIG_`` prefix.
+
+    Attributes:
+        heading: of which Linux it says it is; None if it does not.
+    """
+
+    __slots__ = ("heading",)
+
+    def __init__(self, symbols: Mapping[str, str], heading: Heading | None = None) -> None:
+        super().__init__(symbols)
+        self.heading = heading
+
+
+def parse_config(text: bytes, name: str = ".config") -> Configuration:
     """Return the symbols of a ``.config`` without their ``CONFIG_`` prefix.
 
     Args:
@@ -68,27 +86,29 @@ def parse_config(text: bytes, name: str = ".config") -> dict[str, str]:
 
     Returns:
         "y", "m", or the number or quoted string verbatim, in the file's order; symbols that are not
-        set are absent.
+        set are absent.  Of several lines on one symbol the last counts, as for Kconfig.
 
     Raises:
         CorruptArchiveError: it is not text, or holds no symbol at all.
     """
-    config = {}
+    config: dict[str, str] = {}
     empty = True
     for line in decode_text(text, name).split("\n"):
         assignment = _ASSIGNMENT(line.rstrip(_BLANKS))
         if assignment is not None:
             empty = False
-            value = assignment[2].lstrip(_BLANKS)
+            symbol, value = assignment[1], assignment[2].lstrip(_BLANKS)
+            config.pop(symbol, None)
             if value != "n":
-                config[assignment[1]] = value
-        elif line.startswith("# CONFIG_"):
+                config[symbol] = value
+        elif line.startswith("#") and (unset := _NOT_SET(line)):
             empty = False
+            config.pop(unset[1], None)
     if empty:
         raise Rule.CONFIG_EMPTY.error(
             "not one CONFIG_ symbol", member=name, step=_STEP, hint="give a kernel's .config"
         )
-    return config
+    return Configuration(config, parse_heading(text))
 
 
 def load_config(data: bytes, limits: Limits = DEFAULT_LIMITS) -> bytes:
@@ -135,14 +155,37 @@ def as_compiled(config: Mapping[str, str]) -> dict[str, str]:
     return as_symbols(as_defines(config))
 
 
-def same_value(kernel: str | None, archive: str | None) -> bool:
-    """Whether a ``.config``'s value and ``autoconf.h``'s mean the same.
+def same_hex(kernel: str | None, archive: str | None) -> bool:
+    """Whether ``autoconf.h`` has a hexadecimal number, and a ``.config`` the same one.
 
-    They are equal, but for hexadecimal numbers: C gets a ``0x`` that ``.config`` may lack.
+    C gets a ``0x`` that ``.config`` may lack, as Kconfig adds it to symbols of type hex only: by it the type
+    is known.  Without it a number is decimal, and equal only as it is written.
+
+    Args:
+        kernel: the value in the ``.config``, verbatim.
+        archive: what parse_autoconf() gives.
     """
-    if kernel is None or archive is None:
-        return kernel is archive
-    return kernel == archive or (archive == f"0x{kernel}" and _HEX_DIGITS(kernel) is not None)
+    if kernel is None or archive is None or not archive.startswith(_HEX_PREFIXES):
+        return False
+    one, other = _HEX(kernel), _HEX(archive)
+    if one is None or other is None:
+        return False
+    # A prefix alone is no number: it is what C gets of a symbol without a value.
+    return bool(one[1]) == bool(other[1]) and _digits(one[1]) == _digits(other[1])
+
+
+def lacks_prefix(kernel: str | None, archive: str | None) -> bool:
+    """Whether a ``.config``'s value is a hexadecimal number without the ``0x`` that C must get.
+
+    Either the archive's value shows that the symbol is of type hex, or its own digits do.
+    """
+    if not kernel or kernel.startswith(_HEX_PREFIXES) or _HEX(kernel) is None:
+        return False
+    return (archive or "").startswith(_HEX_PREFIXES) or not kernel.isdecimal()
+
+
+def _digits(text: str) -> str:
+    return text.lower().lstrip("0")
 
 
 def as_defines(config: Mapping[str, str]) -> dict[str, str]:

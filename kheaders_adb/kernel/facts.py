@@ -13,6 +13,7 @@ from kheaders_adb.kernel.autoconf import (
     refuse_second,
 )
 from kheaders_adb.kernel.config import parse_defines
+from kheaders_adb.kernel.heading import parse_heading
 from kheaders_adb.model import ArchiveFacts
 from kheaders_adb.untrusted.rules import Rule
 
@@ -64,6 +65,7 @@ class FactCollector:
         compiled = self._defines(_COMPILE)
         code = self._defines(_VERSION).get("LINUX_VERSION_CODE", "")
         autoconf = self._contents.get(AUTOCONF)
+        heading = None if autoconf is None else parse_heading(autoconf)
         return ArchiveFacts(
             release=_string(release.get("UTS_RELEASE")),
             srcarch=next(iter(self._arches)) if len(self._arches) == 1 else None,
@@ -74,6 +76,7 @@ class FactCollector:
             uts_machine=_string(compiled.get("UTS_MACHINE")),
             uts_version=_string(compiled.get("UTS_VERSION")),
             version_code=int(code) if _DECIMAL(code) else None,
+            config_heading=None if heading is None else str(heading),
         )
 
     def _defines(self, path: str) -> dict[str, str]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from kheaders_adb.errors import MismatchError
 from kheaders_adb.kernel.banner import find_doubt, parse_builder
-from kheaders_adb.kernel.config import as_compiled, same_value
+from kheaders_adb.kernel.config import Configuration, as_compiled, same_hex
 from kheaders_adb.kernel.facts import require_kheaders
+from kheaders_adb.kernel.heading import find_contradictions
 from kheaders_adb.model import (
     ArchiveFacts,
     Check,
@@ -65,6 +66,7 @@ def match(
     *,
     vermagic: str | None = None,
     boot_id_after: str | None = None,
+    unclaimed: Collection[str] = (),
 ) -> Verdict:
     """Judge whether an archive was made for the kernel that is running.
 
@@ -73,10 +75,13 @@ def match(
 
     Args:
         identity: what the running kernel says of itself.
-        config: its configuration, as parse_config() gives it; None if it cannot be read.
+        config: its configuration, as parse_config() gives it; None if it cannot be read.  If its heading
+            names another Linux than the archive, it is no proof: the ``config`` check is unknown at best.
         facts: what the archive says.
         vermagic: the vermagic of the module that the archive came with, if any.
         boot_id_after: the boot_id after the archive was read; None if unknown.
+        unclaimed: the checks for which nobody said anything of the kernel, so that ``identity`` has the
+            archive's own words: they are unknown.
 
     Returns:
         The checks ``release``, ``machine``, ``config``, ``builder``, ``version``, ``vermagic`` (with
@@ -91,13 +96,14 @@ def match(
     checks = [
         _check_release(identity, facts),
         _check_machine(identity.machine, facts),
-        _check_config(config, differences, tolerated),
+        _check_config(config, differences, tolerated, facts),
         _check_builder(identity, facts),
         _check_version(identity, facts.uts_version),
     ]
     if vermagic is not None:
         checks.append(_check_vermagic(identity.release, vermagic))
     checks.append(_check_continuity(identity.boot_id, boot_id_after))
+    checks = [_not_claimed(check) if check.name in unclaimed else check for check in checks]
 
     differing = [check.name for check in checks if check.status is CheckStatus.DIFFER]
     if differing:
@@ -187,7 +193,7 @@ def _compare_configs(
     tolerated = []
     for symbol in sorted(compiled.keys() | archive.keys()):
         here, there = compiled.get(symbol), archive.get(symbol)
-        if same_value(here, there):
+        if here == there or same_hex(kernel.get(symbol), there):
             continue
         difference = SymbolDifference(symbol, kernel.get(symbol, here), there)
         if symbol in _DELIVERY_SYMBOLS and {here, there} == {"y", "m"}:
@@ -201,6 +207,7 @@ def _check_config(
     config: Mapping[str, str] | None,
     differences: Sequence[SymbolDifference],
     tolerated: Sequence[SymbolDifference],
+    facts: ArchiveFacts,
 ) -> Check:
     if config is None:
         return Check(
@@ -212,9 +219,13 @@ def _check_config(
         "archive is delivered; the archive is left from an earlier step of an incremental build"
         for one in tolerated
     ]
+    heading = config.heading if isinstance(config, Configuration) else None
+    contradictions = find_contradictions(heading, facts)
+    notes = [*contradictions, *notes]
     if not differences:
         count = f"{len(config)} symbols"
-        return Check("config", CheckStatus.AGREE, count, count, "; ".join(notes) or None)
+        status = CheckStatus.UNKNOWN if contradictions else CheckStatus.AGREE
+        return Check("config", status, count, count, "; ".join(notes) or None)
     named = differences[:_NAMED_SYMBOLS]
     more = ", …" if len(differences) > len(named) else ""
     many = "1 symbol differs" if len(differences) == 1 else f"{len(differences)} symbols differ"
@@ -277,6 +288,12 @@ def _check_continuity(before: str | None, after: str | None) -> Check:
     if before is None or after is None:
         return _check("continuity", CheckStatus.UNKNOWN, before, after)
     return _compare("continuity", before, after)
+
+
+def _not_claimed(check: Check) -> Check:
+    return Check(
+        check.name, CheckStatus.UNKNOWN, None, check.found, "nobody said what the kernel's is"
+    )
 
 
 def _compare(name: str, expected: str, found: str, note: str | None = None) -> Check:

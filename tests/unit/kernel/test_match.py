@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from kheaders_adb.errors import CorruptArchiveError, MismatchError
 from kheaders_adb.kernel import match as match_module
+from kheaders_adb.kernel.config import Configuration
+from kheaders_adb.kernel.heading import parse_heading
 from kheaders_adb.kernel.match import match, repaired
 from kheaders_adb.model import (
     ArchiveFacts,
@@ -259,6 +261,69 @@ def test_but_a_kernel_without_ikheaders_is_another_one() -> None:
     config = dict(CONFIG)
     del config["IKHEADERS"]
     assert match(KERNEL, config, FACTS).level is Level.MISMATCH
+
+
+def test_a_hexadecimal_number_without_its_prefix_is_the_same() -> None:
+    facts = replace(FACTS, config={**CONFIG, "HEX": "0x1", "INT": "10"})
+    assert match(KERNEL, {**CONFIG, "HEX": "1", "INT": "10"}, facts).level is Level.EXACT
+    other = match(KERNEL, {**CONFIG, "HEX": "y", "INT": "0x10"}, facts)
+    assert [one.symbol for one in other.differences] == ["HEX", "INT"]
+
+
+def headed(heading: bytes, symbols: dict[str, str] = CONFIG) -> Configuration:
+    """The kernel's configuration under this heading."""
+    return Configuration(symbols, parse_heading(b"#\n# " + heading + b" Kernel Configuration\n#\n"))
+
+
+@pytest.mark.parametrize(
+    "heading", [b"Linux/x86 6.1.192", b"Linux/x86_64 6.1.192", b"Linux/i386 6.1.192-rc3", b"other"]
+)
+def test_a_configuration_of_the_same_linux(heading: bytes) -> None:
+    verdict = match(KERNEL, headed(heading), FACTS)
+    assert verdict.level is Level.EXACT
+    assert check(verdict, "config").note is None
+
+
+@pytest.mark.parametrize(
+    "heading", ["Linux/x86_64 6.1.191", "Linux/arm64 6.1.192", "Linux/x86 6.1"]
+)
+def test_a_configuration_of_another_linux_proves_nothing(heading: str) -> None:
+    """Although its symbols are the archive's: it may be left over, or put there."""
+    verdict = match(KERNEL, headed(heading.encode()), FACTS)
+    assert verdict.level is Level.CONSISTENT
+    config = check(verdict, "config")
+    assert config.status is UNKNOWN
+    assert config.note == (
+        f'the kernel\'s configuration is headed "{heading}", the archive is of Linux 6.1.192, arch/x86'
+    )
+    other = match(KERNEL, headed(heading.encode(), {**CONFIG, "DEBUG_LIST": "y"}), FACTS)
+    assert heading in (check(other, "config").note or "")
+
+
+def test_an_autoconf_of_another_linux_proves_nothing() -> None:
+    facts = replace(FACTS, config_heading="Linux/x86 6.1.191")
+    verdict = match(KERNEL, CONFIG, facts)
+    assert verdict.level is Level.CONSISTENT
+    assert "autoconf.h is headed" in (check(verdict, "config").note or "")
+    facts = replace(FACTS, config_heading="Linux/x86 6.1.192", version_code=None)
+    assert match(KERNEL, CONFIG, facts).level is Level.EXACT
+    facts = replace(facts, release="odd")
+    verdict = match(replace(kernel_of("odd")), headed(b"Linux/x86 6.1.191"), facts)
+    assert "autoconf.h" in (check(verdict, "config").note or "")
+    assert verdict.level is Level.CONSISTENT
+
+
+def test_what_nobody_claimed_is_unknown() -> None:
+    """An import that was told a configuration only: the rest is the archive's own word."""
+    verdict = match(KERNEL, CONFIG, FACTS, unclaimed={"release", "machine", "version"})
+    assert {one.name: one.status for one in verdict.checks if one.status is not UNKNOWN} == {
+        "config": AGREE,
+        "builder": AGREE,
+    }
+    assert verdict.level is Level.CONSISTENT
+    release = check(verdict, "release")
+    assert (release.expected, release.found) == (None, "6.1.192-android14-lab")
+    assert release.note == "nobody said what the kernel's is"
 
 
 def test_a_delivery_difference_beside_another_one_is_not_counted() -> None:
