@@ -157,6 +157,7 @@ class ArchiveFacts:
         uts_machine: ``UTS_MACHINE``.
         uts_version: ``UTS_VERSION`` (older kernels only).
         version_code: ``LINUX_VERSION_CODE`` of ``include/generated/uapi/linux/version.h``.
+        config_heading: the heading of ``autoconf.h`` ("Linux/arm64 6.1.75"), which most archives lack.
     """
 
     release: str | None = None
@@ -168,6 +169,7 @@ class ArchiveFacts:
     uts_machine: str | None = None
     uts_version: str | None = None
     version_code: int | None = None
+    config_heading: str | None = None
 
 
 class CheckStatus(enum.StrEnum):

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kheaders_adb.errors import CompileError, CorruptArchiveError, UsageError
-from kheaders_adb.kernel.config import parse_autoconf
+from kheaders_adb.kernel.autoconf import AUTOCONF, parse_autoconf
 
-AUTOCONF = "include/generated/autoconf.h"
 # Far above the largest of these headers (autoconf.h is about 200 KB); a larger one is not the kernel's.
 MAX_HEADER_BYTES = 4 << 20
 

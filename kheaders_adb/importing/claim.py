@@ -47,8 +47,8 @@ class Claim:
     def identity(self, config: bytes | None, facts: ArchiveFacts) -> KernelIdentity:
         """The kernel that is claimed.
 
-        What the user does not say is taken from the archive: it then agrees with itself, and only what was
-        said is put to the proof.
+        What the user does not say is taken from the archive, so that the kernel has a name.  It proves
+        nothing: see `unclaimed`.
 
         Args:
             config: as of `config_text`.
@@ -63,17 +63,34 @@ class Claim:
             config_sha256=None if config is None else sha256(config).hexdigest(),
         )
 
+    @property
+    def unclaimed(self) -> frozenset[str]:
+        """The checks to which `identity` brings nothing but the archive's own words."""
+        if self.probe is not None:
+            return frozenset()
+        own = {"version", "machine"}
+        return frozenset(own if self.release is not None else {"release", *own})
+
 
 def read_claimed_config(path: Path) -> bytes:
     """The bytes of a configuration file, plain or gzipped.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: it cannot be read, or is longer than any configuration.
     """
+    cap_bytes = DEFAULT_LIMITS.config_bytes
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(cap_bytes + 1)
     except OSError as error:
         raise unreadable(path, error) from error
+    if len(data) > cap_bytes:
+        raise UsageError(
+            f"{path} is no configuration: it has more than {cap_bytes} bytes",
+            step=STEP,
+            hint="give a kernel's .config or config.gz",
+        )
+    return data
 
 
 def unreadable(path: Path, error: OSError) -> UsageError:

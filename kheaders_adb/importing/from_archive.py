@@ -71,7 +71,8 @@ def import_archive(
         if claim.is_empty:
             return Judged(identity, Verdict(Level.UNMATCHED), source)
         symbols = None if config is None else parse_config(config)
-        return Judged(identity, match(identity, symbols, facts), source)
+        verdict = match(identity, symbols, facts, unclaimed=claim.unclaimed)
+        return Judged(identity, verdict, source)
 
     stager = Stager(
         store,

@@ -1,10 +1,10 @@
-"""Kernel configurations as Kconfig writes them: ``.config``, and ``autoconf.h`` for C.
+"""Kernel configurations as Kconfig writes them: ``.config``, and what is left of them in C.
 
-Both say the same (scripts/kconfig/confdata.c): ``=y`` becomes ``#define CONFIG_X 1``, ``=m`` becomes
-``#define CONFIG_X_MODULE 1``, numbers and strings are defined verbatim, and what is not set is
-absent.  C cannot tell ``=y`` from the number 1, nor ``X=m`` from a symbol that is really named
-``X_MODULE``; as_compiled() maps a ``.config`` to what is left of it in C, so that two configurations
-compare equal exactly if their sets of defines are equal.
+``.config`` and ``autoconf.h`` say the same (scripts/kconfig/confdata.c): ``=y`` becomes
+``#define CONFIG_X 1``, ``=m`` becomes ``#define CONFIG_X_MODULE 1``, numbers and strings are defined
+verbatim, and what is not set is absent.  C cannot tell ``=y`` from the number 1, nor ``X=m`` from a
+symbol that is really named ``X_MODULE``; as_compiled() maps a ``.config`` to what is left of it in C, so
+that two configurations compare equal exactly if their sets of defines are equal.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from kheaders_adb.kernel.heading import Heading, parse_heading
 from kheaders_adb.untrusted.gzipped import MAGIC, gunzip
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
 from kheaders_adb.untrusted.rules import Rule
@@ -20,10 +21,12 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0e-\x1f\x7f]").search
 _ASSIGNMENT = re.compile(r"CONFIG_(\w+)=(.*)", re.ASCII).fullmatch
 _DEFINE = re.compile(r"#define[ \t]+([A-Za-z_]\w*)(?:[ \t]+(.*))?", re.ASCII).fullmatch
 _BLANKS = " \t\r\f"
-_HEX_DIGITS = re.compile(r"[0-9A-Fa-f]+").fullmatch
+# Whatever stands between (conf_read_simple in scripts/kconfig/confdata.c).
+_NOT_SET = re.compile(r"#.CONFIG_(\w+) is not set.*", re.ASCII).fullmatch
+_HEX = re.compile(r"(?:0[xX])?([0-9A-Fa-f]*)").fullmatch
 _STEP = "reading the kernel configuration"
-_PREFIX = "CONFIG_"
 _MODULE = "_MODULE"
+_HEX_PREFIXES = ("0x", "0X")
 
 
 def decode_text(content: bytes, name: str, limits: Limits = DEFAULT_LIMITS) -> str:
@@ -60,27 +63,21 @@ def parse_defines(content: bytes, name: str = "header") -> dict[str, str]:
     return defines
 
 
-def parse_autoconf(content: bytes, name: str = "include/generated/autoconf.h") -> dict[str, str]:
-    """Return the symbols of an ``autoconf.h`` without their ``CONFIG_`` prefix.
+class Configuration(dict[str, str]):
+    """A configuration's symbols without their ``CONFIG_`` prefix.
 
-    Returns:
-        "y", "m", or the number or quoted string verbatim, in the file's order.
-
-    Raises:
-        CorruptArchiveError: it is not text, or not as Kconfig writes it.
+    Attributes:
+        heading: of which Linux it says it is; None if it does not.
     """
-    defines = {
-        define.removeprefix(_PREFIX): text
-        for define, text in parse_defines(content, name).items()
-        if define.startswith(_PREFIX)
-    }
-    for symbol, text in defines.items():
-        if text in ("y", "m"):  # would be taken for the value of a tristate
-            raise Rule.FACT_NOT_TEXT.error(f"CONFIG_{symbol} is defined as {text}", member=name)
-    return _symbols(defines)
+
+    __slots__ = ("heading",)
+
+    def __init__(self, symbols: Mapping[str, str], heading: Heading | None = None) -> None:
+        super().__init__(symbols)
+        self.heading = heading
 
 
-def parse_config(text: bytes, name: str = ".config") -> dict[str, str]:
+def parse_config(text: bytes, name: str = ".config") -> Configuration:
     """Return the symbols of a ``.config`` without their ``CONFIG_`` prefix.
 
     Args:
@@ -89,27 +86,29 @@ def parse_config(text: bytes, name: str = ".config") -> dict[str, str]:
 
     Returns:
         "y", "m", or the number or quoted string verbatim, in the file's order; symbols that are not
-        set are absent.
+        set are absent.  Of several lines on one symbol the last counts, as for Kconfig.
 
     Raises:
         CorruptArchiveError: it is not text, or holds no symbol at all.
     """
-    config = {}
+    config: dict[str, str] = {}
     empty = True
     for line in decode_text(text, name).split("\n"):
         assignment = _ASSIGNMENT(line.rstrip(_BLANKS))
         if assignment is not None:
             empty = False
-            value = assignment[2].lstrip(_BLANKS)
+            symbol, value = assignment[1], assignment[2].lstrip(_BLANKS)
+            config.pop(symbol, None)
             if value != "n":
-                config[assignment[1]] = value
-        elif line.startswith("# CONFIG_"):
+                config[symbol] = value
+        elif line.startswith("#") and (unset := _NOT_SET(line)):
             empty = False
+            config.pop(unset[1], None)
     if empty:
         raise Rule.CONFIG_EMPTY.error(
             "not one CONFIG_ symbol", member=name, step=_STEP, hint="give a kernel's .config"
         )
-    return config
+    return Configuration(config, parse_heading(text))
 
 
 def load_config(data: bytes, limits: Limits = DEFAULT_LIMITS) -> bytes:
@@ -152,45 +151,45 @@ def split_config(data: bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[bytes | 
 
 
 def as_compiled(config: Mapping[str, str]) -> dict[str, str]:
-    """Return what parse_autoconf() gives for the ``autoconf.h`` of this configuration."""
-    return _symbols(_defines(config))
+    """Return what ``parse_autoconf`` gives for the ``autoconf.h`` of this configuration."""
+    return as_symbols(as_defines(config))
 
 
-def same_value(kernel: str | None, archive: str | None) -> bool:
-    """Whether a ``.config``'s value and ``autoconf.h``'s mean the same.
+def same_hex(kernel: str | None, archive: str | None) -> bool:
+    """Whether ``autoconf.h`` has a hexadecimal number, and a ``.config`` the same one.
 
-    They are equal, but for hexadecimal numbers: C gets a ``0x`` that ``.config`` may lack.
-    """
-    if kernel is None or archive is None:
-        return kernel is archive
-    return kernel == archive or (archive == f"0x{kernel}" and _HEX_DIGITS(kernel) is not None)
-
-
-def render_autoconf(config: Mapping[str, str], archived: Mapping[str, str] | None = None) -> bytes:
-    """Return an ``autoconf.h`` for the configuration, to replace a stale one.
+    C gets a ``0x`` that ``.config`` may lack, as Kconfig adds it to symbols of type hex only: by it the type
+    is known.  Without it a number is decimal, and equal only as it is written.
 
     Args:
-        config: the running kernel's symbols, as parse_config gives them.
-        archived: the symbols of the archive's own ``autoconf.h``; they tell which numbers are
-            hexadecimal, which a ``.config`` need not.
-
-    Returns:
-        The file's bytes; parse_autoconf() of them equals as_compiled() of the configuration.
+        kernel: the value in the ``.config``, verbatim.
+        archive: what parse_autoconf() gives.
     """
-    lines = [
-        "/*",
-        " * Automatically generated file; DO NOT EDIT.",
-        " * Regenerated by kheaders-adb from the running kernel's configuration.",
-        " */",
-    ]
-    for define, text in _defines(config).items():
-        old = None if archived is None else archived.get(define)
-        shown = old if old is not None and text != "1" and same_value(text, old) else text
-        lines.append(f"#define {_PREFIX}{define} {shown}")
-    return ("\n".join(lines) + "\n").encode()
+    if kernel is None or archive is None or not archive.startswith(_HEX_PREFIXES):
+        return False
+    one, other = _HEX(kernel), _HEX(archive)
+    if one is None or other is None:
+        return False
+    # A prefix alone is no number: it is what C gets of a symbol without a value.
+    return bool(one[1]) == bool(other[1]) and _digits(one[1]) == _digits(other[1])
 
 
-def _defines(config: Mapping[str, str]) -> dict[str, str]:
+def lacks_prefix(kernel: str | None, archive: str | None) -> bool:
+    """Whether a ``.config``'s value is a hexadecimal number without the ``0x`` that C must get.
+
+    Either the archive's value shows that the symbol is of type hex, or its own digits do.
+    """
+    if not kernel or kernel.startswith(_HEX_PREFIXES) or _HEX(kernel) is None:
+        return False
+    return (archive or "").startswith(_HEX_PREFIXES) or not kernel.isdecimal()
+
+
+def _digits(text: str) -> str:
+    return text.lower().lstrip("0")
+
+
+def as_defines(config: Mapping[str, str]) -> dict[str, str]:
+    """Return the macros of the ``autoconf.h`` of a configuration, without their ``CONFIG_``."""
     defines = {}
     for symbol, value in config.items():
         if value == "m":
@@ -200,7 +199,8 @@ def _defines(config: Mapping[str, str]) -> dict[str, str]:
     return defines
 
 
-def _symbols(defines: Mapping[str, str]) -> dict[str, str]:
+def as_symbols(defines: Mapping[str, str]) -> dict[str, str]:
+    """Return the symbols that these macros of an ``autoconf.h`` stand for; "y" and "m" for tristates."""
     symbols = {}
     for define, text in defines.items():
         if text != "1":

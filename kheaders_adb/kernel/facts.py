@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import re
 
-from kheaders_adb.kernel.config import parse_autoconf, parse_defines
+from kheaders_adb.kernel.autoconf import (
+    AUTOCONF,
+    KCONFIG,
+    check_kconfig,
+    is_second,
+    parse_autoconf,
+    refuse_second,
+)
+from kheaders_adb.kernel.config import parse_defines
+from kheaders_adb.kernel.heading import parse_heading
 from kheaders_adb.model import ArchiveFacts
 from kheaders_adb.untrusted.rules import Rule
 
-__all__ = ["AUTOCONF", "FactCollector", "parse_autoconf", "parse_defines", "require_kheaders"]
-
-AUTOCONF = "include/generated/autoconf.h"
 _UTSRELEASE = "include/generated/utsrelease.h"
 _COMPILE = "include/generated/compile.h"
 _VERSION = "include/generated/uapi/linux/version.h"
@@ -34,7 +40,14 @@ class FactCollector:
         Args:
             member_path: normalised, as Member.path.
             content: the file's bytes; empty for anything else.
+
+        Raises:
+            CorruptArchiveError: it makes ``autoconf.h`` mean something else to a compiler.
         """
+        if is_second(member_path):
+            raise refuse_second(member_path)
+        if member_path == KCONFIG:
+            check_kconfig(content)
         if member_path.startswith("arch/"):
             parts = member_path.split("/", 3)
             if len(parts) > 2 and parts[2] == "include":
@@ -46,12 +59,13 @@ class FactCollector:
         """Return what the members so far say.
 
         Raises:
-            CorruptArchiveError: one of the generated headers is not text, or too large.
+            CorruptArchiveError: one of the generated headers is not text, too large, or not as generated.
         """
         release = self._defines(_UTSRELEASE)
         compiled = self._defines(_COMPILE)
         code = self._defines(_VERSION).get("LINUX_VERSION_CODE", "")
         autoconf = self._contents.get(AUTOCONF)
+        heading = None if autoconf is None else parse_heading(autoconf)
         return ArchiveFacts(
             release=_string(release.get("UTS_RELEASE")),
             srcarch=next(iter(self._arches)) if len(self._arches) == 1 else None,
@@ -62,6 +76,7 @@ class FactCollector:
             uts_machine=_string(compiled.get("UTS_MACHINE")),
             uts_version=_string(compiled.get("UTS_VERSION")),
             version_code=int(code) if _DECIMAL(code) else None,
+            config_heading=None if heading is None else str(heading),
         )
 
     def _defines(self, path: str) -> dict[str, str]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from kheaders_adb.errors import MismatchError
-from kheaders_adb.kernel.config import as_compiled, same_value
+from kheaders_adb.kernel.banner import find_doubt, parse_builder
+from kheaders_adb.kernel.config import Configuration, as_compiled, same_hex
 from kheaders_adb.kernel.facts import require_kheaders
+from kheaders_adb.kernel.heading import find_contradictions
 from kheaders_adb.model import (
     ArchiveFacts,
     Check,
@@ -64,6 +66,7 @@ def match(
     *,
     vermagic: str | None = None,
     boot_id_after: str | None = None,
+    unclaimed: Collection[str] = (),
 ) -> Verdict:
     """Judge whether an archive was made for the kernel that is running.
 
@@ -72,10 +75,13 @@ def match(
 
     Args:
         identity: what the running kernel says of itself.
-        config: its configuration, as parse_config() gives it; None if it cannot be read.
+        config: its configuration, as parse_config() gives it; None if it cannot be read.  If its heading
+            names another Linux than the archive, it is no proof: the ``config`` check is unknown at best.
         facts: what the archive says.
         vermagic: the vermagic of the module that the archive came with, if any.
         boot_id_after: the boot_id after the archive was read; None if unknown.
+        unclaimed: the checks for which nobody said anything of the kernel, so that ``identity`` has the
+            archive's own words: they are unknown.
 
     Returns:
         The checks ``release``, ``machine``, ``config``, ``builder``, ``version``, ``vermagic`` (with
@@ -90,13 +96,14 @@ def match(
     checks = [
         _check_release(identity, facts),
         _check_machine(identity.machine, facts),
-        _check_config(config, differences, tolerated),
+        _check_config(config, differences, tolerated, facts),
         _check_builder(identity, facts),
-        _check_version(identity.version, facts.uts_version),
+        _check_version(identity, facts.uts_version),
     ]
     if vermagic is not None:
         checks.append(_check_vermagic(identity.release, vermagic))
     checks.append(_check_continuity(identity.boot_id, boot_id_after))
+    checks = [_not_claimed(check) if check.name in unclaimed else check for check in checks]
 
     differing = [check.name for check in checks if check.status is CheckStatus.DIFFER]
     if differing:
@@ -130,20 +137,17 @@ def repaired(verdict: Verdict) -> Verdict:
 
 
 def _check_release(identity: KernelIdentity, facts: ArchiveFacts) -> Check:
-    """Compare ``uname -r`` and what /proc/version says of it with the archive's release.
+    """Compare ``uname -r`` with the archive's release.
 
-    The two are one string in the kernel.  Where they disagree, somebody has changed one of them, as kernels
-    do that hide root from apps.  /proc/version is then the better witness, but no more than that: an archive
-    of that release may be the right one, an archive of the other is not.
+    A kernel that does not speak with one voice never agrees: an archive of the likelier release may be the
+    right one, an archive of another is not.
     """
     assert facts.release is not None
-    banner = re.match(r"Linux version (.*?) \(", identity.banner or "")
-    if banner is None or banner[1] == identity.release:
+    doubt = find_doubt(identity)
+    if doubt is None:
         return _compare("release", identity.release, facts.release)
-    said = f"{identity.release} (uname -r), {banner[1]} (/proc/version)"
-    note = "the kernel's two releases disagree, so one of them is forged"
-    status = CheckStatus.UNKNOWN if facts.release == banner[1] else CheckStatus.DIFFER
-    return _check("release", status, said, facts.release, note)
+    status = CheckStatus.UNKNOWN if facts.release == doubt.release else CheckStatus.DIFFER
+    return _check("release", status, doubt.said, facts.release, doubt.note)
 
 
 def _check_machine(machine: str, facts: ArchiveFacts) -> Check:
@@ -189,7 +193,7 @@ def _compare_configs(
     tolerated = []
     for symbol in sorted(compiled.keys() | archive.keys()):
         here, there = compiled.get(symbol), archive.get(symbol)
-        if same_value(here, there):
+        if here == there or same_hex(kernel.get(symbol), there):
             continue
         difference = SymbolDifference(symbol, kernel.get(symbol, here), there)
         if symbol in _DELIVERY_SYMBOLS and {here, there} == {"y", "m"}:
@@ -203,6 +207,7 @@ def _check_config(
     config: Mapping[str, str] | None,
     differences: Sequence[SymbolDifference],
     tolerated: Sequence[SymbolDifference],
+    facts: ArchiveFacts,
 ) -> Check:
     if config is None:
         return Check(
@@ -214,9 +219,13 @@ def _check_config(
         "archive is delivered; the archive is left from an earlier step of an incremental build"
         for one in tolerated
     ]
+    heading = config.heading if isinstance(config, Configuration) else None
+    contradictions = find_contradictions(heading, facts)
+    notes = [*contradictions, *notes]
     if not differences:
         count = f"{len(config)} symbols"
-        return Check("config", CheckStatus.AGREE, count, count, "; ".join(notes) or None)
+        status = CheckStatus.UNKNOWN if contradictions else CheckStatus.AGREE
+        return Check("config", status, count, count, "; ".join(notes) or None)
     named = differences[:_NAMED_SYMBOLS]
     more = ", …" if len(differences) > len(named) else ""
     many = "1 symbol differs" if len(differences) == 1 else f"{len(differences)} symbols differ"
@@ -239,7 +248,7 @@ def _check_builder(identity: KernelIdentity, facts: ArchiveFacts) -> Check:
         found = f"({facts.compile_by}@{facts.compile_host})"
         if facts.compiler is not None:
             found += f" ({facts.compiler})"
-    built = _parse_banner(identity)
+    built = parse_builder(identity)
     expected = None if built is None else f"({built[0]}) ({built[1]})"
     note = None
     if identity.banner is not None and built is None:
@@ -254,42 +263,19 @@ def _check_builder(identity: KernelIdentity, facts: ArchiveFacts) -> Check:
     return _check("builder", status, expected, found, note)
 
 
-def _parse_banner(identity: KernelIdentity) -> tuple[str, str] | None:
-    """Return "who@host" and the compiler of ``/proc/version``; None if it cannot be told safely.
-
-    It reads ``Linux version RELEASE (WHO@HOST) (COMPILER) VERSION`` (init/version.c).  The compiler
-    holds parentheses of its own, and a host may be called "(none)", so the parts are cut from the
-    two ends: VERSION is ``uname -v``, and the first ``) (`` ends the host.
-    """
-    if identity.banner is None:
-        return None
-    banner = identity.banner.strip()
-    version = identity.version.strip()
-    if version and banner.endswith(f") {version}"):
-        banner = banner[: -len(version)].rstrip()
-    else:
-        build_number = banner.rfind(") #")
-        if build_number < 0:
-            return None
-        banner = banner[: build_number + 1]
-    head = re.match(r"Linux version \S+ \(", banner)
-    if head is None:
-        return None
-    builder, between, compiler = banner[head.end() : -1].partition(") (")
-    if not between or "@" not in builder or not compiler:
-        return None
-    return builder, compiler
-
-
-def _check_version(version: str, archived: str | None) -> Check:
+def _check_version(identity: KernelIdentity, archived: str | None) -> Check:
+    version = identity.version
     if archived is None:
         note = "kernels since 6.1 do not put it into the archive"
         return _check("version", CheckStatus.UNKNOWN, version, None, note)
     check = _compare("version", version, archived)
-    if check.status is CheckStatus.DIFFER:
-        note = "another build, or a compile.h left from an earlier step of an incremental one"
-        return dataclasses.replace(check, note=note)
-    return check
+    if check.status is CheckStatus.AGREE:
+        return check
+    if (identity.banner or "").strip().endswith(f") {archived.strip()}"):
+        note = "uname -v is forged: /proc/version has what the archive has"
+        return dataclasses.replace(check, status=CheckStatus.UNKNOWN, note=note)
+    note = "another build, or a compile.h left from an earlier step of an incremental one"
+    return dataclasses.replace(check, note=note)
 
 
 def _check_vermagic(release: str, vermagic: str) -> Check:
@@ -302,6 +288,12 @@ def _check_continuity(before: str | None, after: str | None) -> Check:
     if before is None or after is None:
         return _check("continuity", CheckStatus.UNKNOWN, before, after)
     return _compare("continuity", before, after)
+
+
+def _not_claimed(check: Check) -> Check:
+    return Check(
+        check.name, CheckStatus.UNKNOWN, None, check.found, "nobody said what the kernel's is"
+    )
 
 
 def _compare(name: str, expected: str, found: str, note: str | None = None) -> Check:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from kheaders_adb._version import __version__
 from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.errors import MismatchError, StoreError
-from kheaders_adb.kernel.config import render_autoconf
-from kheaders_adb.kernel.facts import AUTOCONF, FactCollector
+from kheaders_adb.kernel.autoconf import AUTOCONF, render_autoconf
+from kheaders_adb.kernel.facts import FactCollector
 from kheaders_adb.kernel.match import repaired
 from kheaders_adb.model import (
     Archive,

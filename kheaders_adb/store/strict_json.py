@@ -70,6 +70,10 @@ class Fields:
             raise self._bad(name, "a string or null")
         return value
 
+    def optional_or_absent(self, name: str) -> str | None:
+        """A string, null, or no such field: one that files of older versions lack."""
+        return self.optional(name) if name in self._items else None
+
     def integer(self, name: str) -> int:
         """A number without a fraction, 0 or more."""
         value = self._get(name)

@@ -145,6 +145,11 @@ class Rule(enum.StrEnum):
         True,
         "a generated header or configuration beyond all measure",
     )
+    AUTOCONF_ODD = (
+        "autoconf-odd",
+        True,
+        "an autoconf.h, or the kconfig.h that includes it, which is not as Kconfig writes it",
+    )
     CONFIG_DAMAGED = "config-damaged", True, "a gzipped configuration that does not unpack"
     CONFIG_EMPTY = "config-empty", True, "a configuration without a single symbol"
 

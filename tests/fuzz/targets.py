@@ -14,12 +14,11 @@ from kheaders_adb.archive.carve import carve
 from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.archive.tar import read_tar
 from kheaders_adb.errors import ArchiveError
+from kheaders_adb.kernel.autoconf import parse_autoconf, render_autoconf
 from kheaders_adb.kernel.config import (
     as_compiled,
     load_config,
-    parse_autoconf,
     parse_config,
-    render_autoconf,
 )
 from kheaders_adb.kernel.facts import FactCollector, require_kheaders
 from kheaders_adb.kernel.match import match

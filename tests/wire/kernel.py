@@ -187,7 +187,7 @@ def _files(kernel: Kernel) -> dict[str, bytes]:
         "include/generated/uapi/linux/version.h": f"#define LINUX_VERSION_CODE {code}\n",
         f"arch/{kernel.srcarch}/include/asm/ptrace.h": "struct pt_regs { unsigned long r[31]; };\n",
         f"arch/{kernel.srcarch}/include/generated/asm/unistd.h": "#define __NR_read 63\n",
-        "include/linux/kconfig.h": "#define IS_ENABLED(option) (option)\n",
+        "include/linux/kconfig.h": "#include <generated/autoconf.h>\n#define IS_ENABLED(option) (option)\n",
         "include/linux/sched.h": f"struct task_struct {{ int pid; char seed[{kernel.seed}]; }};\n",
     }
     for number in range(kernel.headers):

@@ -25,6 +25,7 @@ _ELSEWHERE = {
     Rule.NOT_KHEADERS,
     Rule.FACT_NOT_TEXT,
     Rule.FACT_TOO_LARGE,
+    Rule.AUTOCONF_ODD,
     Rule.CONFIG_DAMAGED,
     Rule.CONFIG_EMPTY,
     Rule.COMPRESSED_TOO_LARGE,  # tests/unit/archive/test_reader.py, with a lower cap

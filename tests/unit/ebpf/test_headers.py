@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from kheaders_adb.ebpf.headers import MAX_HEADER_BYTES, Arch, Shim, read_tree
 from kheaders_adb.errors import CompileError, UsageError
+from kheaders_adb.kernel.autoconf import parse_autoconf
 from tests.unit.ebpf.conftest import MakeTree
 from tests.unit.ebpf.trees import write_tree
+from tests.unit.kernel.test_autoconf import DEFINES
 
 
 @pytest.mark.parametrize(
@@ -155,3 +158,16 @@ def test_random_structures_are_cautioned_of(make_tree: MakeTree) -> None:
     (caution,) = make_tree(config={"RANDSTRUCT": "1", "RANDSTRUCT_FULL": "1"}).cautions
     assert "CONFIG_RANDSTRUCT" in caution
     assert make_tree(config={"RANDSTRUCT_NONE": "1"}).cautions == ()
+
+
+def test_clang_defines_what_was_read(clang: Path, tmp_path: Path) -> None:
+    """Each form of value that is accepted, strings with quotes and comment marks in them among them."""
+    (tmp_path / "autoconf.h").write_bytes(DEFINES)
+    done = subprocess.run(
+        f"{clang} -target bpf -std=gnu11 -E -dM -include autoconf.h -x c /dev/null".split(),
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    defines = [line for line in done.stdout.splitlines(keepends=True) if b" CONFIG_" in line]
+    assert parse_autoconf(b"".join(sorted(defines))) == parse_autoconf(DEFINES)

@@ -10,18 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kheaders_adb.errors import ArchiveError
+from kheaders_adb.kernel.autoconf import parse_autoconf, render_autoconf
 from kheaders_adb.kernel.config import (
     as_compiled,
     load_config,
-    parse_autoconf,
     parse_config,
     parse_defines,
-    render_autoconf,
-    same_value,
+    same_hex,
 )
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS
 from tests.conftest import SCALE
-from tests.unit.archive.helpers import SMALL, listing, rule_of
+from tests.unit.archive.helpers import rule_of
 
 CONFIG = b"""\
 #
@@ -54,37 +53,6 @@ def test_config() -> None:
     }
 
 
-def test_autoconf() -> None:
-    header = b"""\
-#define CONFIG_SMP 1
-#define CONFIG_IKHEADERS_MODULE 1
-#define CONFIG_NR_CPUS 64
-#define CONFIG_DEFAULT_INIT ""
-#define CONFIG_CC_VERSION_TEXT "gcc (Debian 12.2.0) 12.2.0"
-#define CONFIG_EMPTY
-#define UNRELATED 1
-#  define CONFIG_INDENTED 1
-/* #define CONFIG_COMMENT 1 */
-"""
-    assert parse_autoconf(header) == {
-        "SMP": "y",
-        "IKHEADERS": "m",
-        "NR_CPUS": "64",
-        "DEFAULT_INIT": '""',
-        "CC_VERSION_TEXT": '"gcc (Debian 12.2.0) 12.2.0"',
-        "EMPTY": "",
-    }
-
-
-def test_the_real_autoconf_survives_regeneration() -> None:
-    _, _, content = listing([SMALL.read_bytes()])["include/generated/autoconf.h"]
-    config = parse_autoconf(content)
-    assert len(config) == 696
-    assert config["IKHEADERS"] == "m"
-    assert parse_autoconf(render_autoconf(config)) == config
-    assert parse_defines(render_autoconf(config)) == parse_defines(content)
-
-
 def test_symbols_really_named_module() -> None:
     """CONFIG_X=m and CONFIG_X_MODULE=y are one and the same in C, unless CONFIG_X is there too."""
     assert as_compiled({"X": "m"}) == as_compiled({"X_MODULE": "y"}) == {"X": "m"}
@@ -97,15 +65,69 @@ def test_yes_and_one_are_the_same_in_c() -> None:
     assert as_compiled({"X": "1"}) == as_compiled({"X": "y"}) == {"X": "y"}
 
 
-def test_hexadecimal_without_prefix() -> None:
+@pytest.mark.parametrize(
+    ("kernel", "archive", "same"),
+    [
+        ("1000", "0x1000", True),
+        ("1", "0x1", True),
+        ("0x1", "0x1", True),
+        ("0X1f", "0x1F", True),
+        ("0x01", "0x1", True),
+        ("0", "0x0", True),
+        ("", "0x", True),
+        ("0x", "0x", True),
+        ("1001", "0x1000", False),
+        ("16", "0x10", False),
+        ("", "0x0", False),
+        ("0", "0x", False),
+        ("y", "0x1", False),
+        ("m", "0xm", False),
+        (None, "0x1000", False),
+        ("1", None, False),
+        ('"1"', "0x1", False),
+        # Without 0x in C it is no hexadecimal number, whatever .config has.
+        ("0x1", "1", False),
+        ("0x1", "y", False),
+        ("010", "10", False),
+        ("010", "8", False),
+        ("10", '"10"', False),
+    ],
+)
+def test_hexadecimal_numbers(kernel: str | None, archive: str | None, same: bool) -> None:
     """Kconfig writes `#define CONFIG_X 0x1000` for CONFIG_X=1000 if X is of type hex."""
-    assert same_value("1000", "0x1000")
-    assert not same_value("1001", "0x1000")
-    assert not same_value("m", "0xm")
-    assert not same_value(None, "0x1000")
-    assert not same_value("0x1000", "1000")
-    assert b"#define CONFIG_X 0x1000\n" in render_autoconf({"X": "1000"}, {"X": "0x1000"})
-    assert b"#define CONFIG_X 1000\n" in render_autoconf({"X": "1000"}, {"X": "0x2000"})
+    assert same_hex(kernel, archive) is same
+
+
+@pytest.mark.parametrize(
+    ("kernel", "archived", "written"),
+    [
+        ("1000", {"X": "0x1000"}, "0x1000"),
+        ("1000", {"X": "0x2000"}, "0x1000"),
+        ("1", {"X": "0x2000"}, "0x1"),
+        ("0x1000", {"X": "0x2000"}, "0x1000"),
+        ("dead", {}, "0xdead"),
+        ("dead", None, "0xdead"),
+        ("1000", {"X": "2000"}, "1000"),
+        ("1000", {}, "1000"),
+        ("-1", {"X": "0x1"}, "-1"),
+        ("y", {"X": "0x1"}, "1"),
+        ('"dead"', {}, '"dead"'),
+    ],
+)
+def test_a_hexadecimal_number_is_regenerated_with_its_prefix(
+    kernel: str, archived: dict[str, str] | None, written: str
+) -> None:
+    assert f"#define CONFIG_X {written}\n".encode() in render_autoconf({"X": kernel}, archived)
+
+
+def test_of_several_lines_on_one_symbol_the_last_counts() -> None:
+    config = parse_config(
+        b"CONFIG_A=y\n# CONFIG_A is not set\n# CONFIG_B is not set\nCONFIG_B=y\nCONFIG_C=1\nCONFIG_C=2\n"
+        b"CONFIG_D=y\nCONFIG_D=n\nCONFIG_E=y\n#\tCONFIG_E is not set, said somebody\n"
+        b"CONFIG_F=y\n# CONFIG_F is set\n#CONFIG_F is not set\n # CONFIG_F is not set\n"
+    )
+    assert config == {"B": "y", "C": "2", "F": "y"}
+    assert list(config) == ["B", "C", "F"]
 
 
 _NAMES = st.text("ABC_1", min_size=1, max_size=6)
@@ -189,11 +211,6 @@ def test_blanks_around_values_mean_nothing_to_c() -> None:
 
 def test_all_symbols_unset_is_a_configuration() -> None:
     assert parse_config(b"# CONFIG_SMP is not set\n") == {}
-
-
-def test_tristate_letters_are_never_defined() -> None:
-    with pytest.raises(ArchiveError):
-        parse_autoconf(b"#define CONFIG_X m\n")
 
 
 _LINES = st.lists(

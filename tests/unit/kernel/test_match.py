@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from kheaders_adb.errors import CorruptArchiveError, MismatchError
 from kheaders_adb.kernel import match as match_module
+from kheaders_adb.kernel.config import Configuration
+from kheaders_adb.kernel.heading import parse_heading
 from kheaders_adb.kernel.match import match, repaired
 from kheaders_adb.model import (
     ArchiveFacts,
@@ -133,6 +135,59 @@ def test_where_two_channels_disagree_it_is_never_exact() -> None:
     assert not other.is_repairable, "nothing is repaired on the word of a forged release"
 
 
+@pytest.mark.parametrize(
+    "banner",
+    [
+        "",
+        "Linux",
+        f"Darwin Kernel Version 6.1.192-android14-lab (lab@lab) ({FACTS.compiler}) {VERSION}",
+        f"Linux  version 6.1.192-android14-lab (lab@lab) ({FACTS.compiler}) {VERSION}",
+        "Linux version 6.1.192-android14-lab",
+        f"Linux version 6.1.192-android14-lab {VERSION}",
+        f"Linux version 6.1.192-android14-lab (lab@lab) ({FACTS.compiler}) #2 SMP PREEMPT another",
+        f"Linux version 6.1.192-android14-lab (lab@lab) ({FACTS.compiler}) {VERSION} and more",
+        f"Linux version 6.1.192-android14-lab (lab@lab) ({FACTS.compiler}) #{VERSION}",
+        f"Linux version 6.1.192-android14-lab (lab@lab) ({FACTS.compiler}",
+        f"Linux version 6.1.192-android14-lab (lab@lab) ({FACTS.compiler}) {VERSION[:-9]}",
+    ],
+)
+def test_a_banner_that_does_not_confirm_uname_is_never_exact(banner: str) -> None:
+    """Everything else agrees, and the release that it names, if any, is the right one."""
+    verdict = match(replace(KERNEL, banner=banner), CONFIG, FACTS)
+    assert verdict.level is Level.CONSISTENT
+    release = check(verdict, "release")
+    assert release.status is UNKNOWN
+    assert release.note is not None
+    assert release.note.startswith(("/proc/version has no form known", "the kernel's two versions"))
+    assert release.expected is not None
+    assert "(/proc/version)" in release.expected
+    another = match(replace(KERNEL, banner=banner), {**CONFIG, "DEBUG_LIST": "y"}, FACTS)
+    assert not another.is_repairable
+    foreign = match(replace(KERNEL, banner=banner), CONFIG, replace(FACTS, release="6.1.1"))
+    assert foreign.level is Level.MISMATCH
+
+
+def test_a_banner_without_a_form_but_with_another_release() -> None:
+    verdict = match(replace(KERNEL, banner="Linux version 6.1.90-real"), CONFIG, FACTS)
+    assert verdict.level is Level.MISMATCH
+    assert check(verdict, "release").note == FORGED
+
+
+def test_without_a_banner_uname_is_all_there_is() -> None:
+    assert match(replace(KERNEL, banner=None), CONFIG, FACTS).level is Level.EXACT
+
+
+def test_a_forged_version_does_not_refuse_the_kernels_own_archive() -> None:
+    """uname -v was changed; /proc/version and the archive say what it was."""
+    forged = replace(KERNEL, version="#7 forged")
+    verdict = match(forged, CONFIG, replace(FACTS, uts_version=VERSION))
+    assert verdict.level is Level.CONSISTENT
+    version = check(verdict, "version")
+    assert (version.status, version.found) == (UNKNOWN, VERSION)
+    assert version.note == "uname -v is forged: /proc/version has what the archive has"
+    assert match(forged, CONFIG, replace(FACTS, uts_version="#2 SMP")).level is Level.MISMATCH
+
+
 def test_a_module_of_another_release_that_loads_silently() -> None:
     """Its archive may even be right; its vermagic is not."""
     verdict = match(KERNEL, CONFIG, FACTS, vermagic="6.1.192-android14-other SMP modversions")
@@ -208,6 +263,69 @@ def test_but_a_kernel_without_ikheaders_is_another_one() -> None:
     assert match(KERNEL, config, FACTS).level is Level.MISMATCH
 
 
+def test_a_hexadecimal_number_without_its_prefix_is_the_same() -> None:
+    facts = replace(FACTS, config={**CONFIG, "HEX": "0x1", "INT": "10"})
+    assert match(KERNEL, {**CONFIG, "HEX": "1", "INT": "10"}, facts).level is Level.EXACT
+    other = match(KERNEL, {**CONFIG, "HEX": "y", "INT": "0x10"}, facts)
+    assert [one.symbol for one in other.differences] == ["HEX", "INT"]
+
+
+def headed(heading: bytes, symbols: dict[str, str] = CONFIG) -> Configuration:
+    """The kernel's configuration under this heading."""
+    return Configuration(symbols, parse_heading(b"#\n# " + heading + b" Kernel Configuration\n#\n"))
+
+
+@pytest.mark.parametrize(
+    "heading", [b"Linux/x86 6.1.192", b"Linux/x86_64 6.1.192", b"Linux/i386 6.1.192-rc3", b"other"]
+)
+def test_a_configuration_of_the_same_linux(heading: bytes) -> None:
+    verdict = match(KERNEL, headed(heading), FACTS)
+    assert verdict.level is Level.EXACT
+    assert check(verdict, "config").note is None
+
+
+@pytest.mark.parametrize(
+    "heading", ["Linux/x86_64 6.1.191", "Linux/arm64 6.1.192", "Linux/x86 6.1"]
+)
+def test_a_configuration_of_another_linux_proves_nothing(heading: str) -> None:
+    """Although its symbols are the archive's: it may be left over, or put there."""
+    verdict = match(KERNEL, headed(heading.encode()), FACTS)
+    assert verdict.level is Level.CONSISTENT
+    config = check(verdict, "config")
+    assert config.status is UNKNOWN
+    assert config.note == (
+        f'the kernel\'s configuration is headed "{heading}", the archive is of Linux 6.1.192, arch/x86'
+    )
+    other = match(KERNEL, headed(heading.encode(), {**CONFIG, "DEBUG_LIST": "y"}), FACTS)
+    assert heading in (check(other, "config").note or "")
+
+
+def test_an_autoconf_of_another_linux_proves_nothing() -> None:
+    facts = replace(FACTS, config_heading="Linux/x86 6.1.191")
+    verdict = match(KERNEL, CONFIG, facts)
+    assert verdict.level is Level.CONSISTENT
+    assert "autoconf.h is headed" in (check(verdict, "config").note or "")
+    facts = replace(FACTS, config_heading="Linux/x86 6.1.192", version_code=None)
+    assert match(KERNEL, CONFIG, facts).level is Level.EXACT
+    facts = replace(facts, release="odd")
+    verdict = match(replace(kernel_of("odd")), headed(b"Linux/x86 6.1.191"), facts)
+    assert "autoconf.h" in (check(verdict, "config").note or "")
+    assert verdict.level is Level.CONSISTENT
+
+
+def test_what_nobody_claimed_is_unknown() -> None:
+    """An import that was told a configuration only: the rest is the archive's own word."""
+    verdict = match(KERNEL, CONFIG, FACTS, unclaimed={"release", "machine", "version"})
+    assert {one.name: one.status for one in verdict.checks if one.status is not UNKNOWN} == {
+        "config": AGREE,
+        "builder": AGREE,
+    }
+    assert verdict.level is Level.CONSISTENT
+    release = check(verdict, "release")
+    assert (release.expected, release.found) == (None, "6.1.192-android14-lab")
+    assert release.note == "nobody said what the kernel's is"
+
+
 def test_a_delivery_difference_beside_another_one_is_not_counted() -> None:
     verdict = match(KERNEL, {**CONFIG, "IKHEADERS": "y", "DEBUG_LIST": "y"}, FACTS)
     assert [one.symbol for one in verdict.differences] == ["DEBUG_LIST"]
@@ -254,62 +372,6 @@ def test_a_32_bit_shell_on_a_64_bit_kernel_is_noted() -> None:
     assert seen.note == "a 32-bit shell sees armv8l on a aarch64 kernel"
     facts = replace(FACTS, uts_machine="arm", srcarch="arm")
     assert check(match(replace(KERNEL, machine="armv8l"), None, facts), "machine").note is None
-
-
-ANDROID = (
-    "Android (6443078 based on r383902) clang version 11.0.1 "
-    "(https://android.googlesource.com/toolchain/llvm-project b397f81), LLD 11.0.1"
-)
-
-
-@pytest.mark.parametrize(
-    ("by", "host", "compiler"),
-    [
-        ("build-user", "build-host", ANDROID),
-        ("root", "(none)", "gcc version 4.9.x 20150123 (prerelease) (GCC) "),
-        ("debian-kernel", "lists.debian.org", "gcc-12 (Debian 12.2.0-14) 12.2.0, GNU ld 2.40"),
-        ("a", "b", "c"),
-        ("user name", "host", "clang version 14.0.7 (a) (b)"),
-    ],
-)
-@pytest.mark.parametrize(
-    "version", ["#1 SMP PREEMPT Tue Mar 9 21:44:32 UTC 2021", "#2-Debian SMP (x) #3", "#1"]
-)
-def test_builder_of_many_banners(by: str, host: str, compiler: str, version: str) -> None:
-    identity = replace(
-        KERNEL,
-        version=version,
-        banner=f"Linux version 5.4.61-android11 ({by}@{host}) ({compiler}) {version}\n",
-    )
-    facts = replace(FACTS, compile_by=by, compile_host=host, compiler=compiler)
-    assert status("builder", identity, facts) is AGREE
-    for other in (
-        replace(facts, compile_by=by + "x"),
-        replace(facts, compile_host=host + "x"),
-        replace(facts, compiler=compiler + "x"),
-    ):
-        assert status("builder", identity, other) is DIFFER
-
-
-def test_builder_if_uname_v_is_forged() -> None:
-    """Without `uname -v` to cut off, the build number ends the compiler."""
-    assert status("builder", replace(KERNEL, version="#7 forged")) is AGREE
-
-
-@pytest.mark.parametrize(
-    "banner",
-    [
-        None,
-        "",
-        "Linux version 6.1.192",
-        f"Darwin Kernel Version 6.1 (lab@lab) (gcc) {VERSION}",
-        f"Linux version 6.1.192-android14-lab (nobody) (gcc) {VERSION}",
-        f"Linux version 6.1.192-android14-lab (lab@lab) {VERSION}",
-        "Linux version 6.1.192-android14-lab (lab@lab) (gcc) and nothing more",
-    ],
-)
-def test_builder_is_unknown_rather_than_guessed(banner: str | None) -> None:
-    assert status("builder", replace(KERNEL, banner=banner)) is UNKNOWN
 
 
 def test_builder_is_unknown_without_compile_h() -> None:
