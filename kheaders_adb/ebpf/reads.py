@@ -167,7 +167,7 @@ def _refusal(
     by = next((includer for includer, file in edges if file == real[first]), None)
     more = f" and {len(left) - 1} more files" if len(left) > 1 else ""
     return CompileError(
-        f"{printable(by) if by else 'a header'} reads {printable(first)}{more}, which the program does not "
+        f"{printable(by) if by else 'a header'} reads {printable(real[first])}{more}, which the program does not "
         "include itself: headers may read only headers, or files of this host could get into the object",
         step=f"compiling {source}",
         hint="look at these lines of the headers before you trust them; if the file is yours and meant for "
