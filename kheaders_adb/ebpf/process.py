@@ -32,7 +32,8 @@ class Limits:
         memory_bytes: address space.
         file_bytes: each file that it writes.
         code_bytes: what it writes to its standard output.
-        diagnostics_bytes: how much of its messages is kept; the rest is read and counted.
+        diagnostics_bytes: how much of its messages is kept, of the beginning and of the end together; the
+            rest is read and counted.
     """
 
     wall_s: float = 300
@@ -53,7 +54,7 @@ class Ended:
     Attributes:
         status: its exit code, or a signal as a negative number.
         code: its standard output.
-        diagnostics: its standard error, the beginning of it when there was too much.
+        diagnostics: its standard error, the beginning and the end of it when there was too much.
         limit: the limit that ended it, in words, or None.
     """
 
@@ -115,13 +116,8 @@ def finish(process: subprocess.Popen[bytes], limits: Limits, *, given: bytes = b
             exceeded = _time(limits)
     if exceeded is not None:
         _end(process)
-    status = process.returncode
-    return Ended(
-        status,
-        bytes(talk.code),
-        talk.diagnostics(),
-        exceeded or _systems(status, bytes(talk.said), limits),
-    )
+    status, said = process.returncode, talk.diagnostics()
+    return Ended(status, bytes(talk.code), said, exceeded or _systems(status, said, limits))
 
 
 class _Talk:
@@ -131,8 +127,9 @@ class _Talk:
         assert process.stdout is not None
         assert process.stderr is not None
         self.code = bytearray()
-        self.said = bytearray()
-        self._left_out = 0
+        self._begun = bytearray()
+        self._last = bytearray()
+        self._said_bytes = 0
         self._given = memoryview(given)
         self._limits = limits
         self._output = process.stdout
@@ -163,12 +160,14 @@ class _Talk:
 
     def diagnostics(self) -> bytes:
         """Return what the process said, and how much of it is not here."""
-        if not self._left_out:
-            return bytes(self.said)
-        # At a whole line, so that no escape sequence is cut in two.
-        shown = bytes(self.said[: self.said.rfind(b"\n") + 1])
-        lost = self._left_out + len(self.said) - len(shown)
-        return shown + b"(%d more bytes of clang's messages are left out)\n" % lost
+        begun, last = bytes(self._begun), bytes(self._last)
+        if self._said_bytes <= len(begun) + len(last):
+            return begun + last
+        # Whole lines, so that no escape sequence is cut in two.
+        begun = begun[: begun.rfind(b"\n") + 1]
+        last = last[last.find(b"\n") + 1 :]
+        lost = self._said_bytes - len(begun) - len(last)
+        return begun + b"(%d bytes of clang's messages are left out)\n" % lost + last
 
     def _write(self, stream: IO[bytes]) -> None:
         try:
@@ -187,9 +186,13 @@ class _Talk:
         elif stream is self._output:
             self.code += data
         else:
-            kept = data[: max(0, self._limits.diagnostics_bytes - len(self.said))]
-            self.said += kept
-            self._left_out += len(data) - len(kept)
+            # Half for the beginning, where the first error is, half for the end, where clang says why it ended.
+            half = self._limits.diagnostics_bytes // 2
+            self._said_bytes += len(data)
+            room = max(0, half - len(self._begun))
+            self._begun += data[:room]
+            self._last += data[room:]
+            del self._last[:-half]
 
     def _close(self, stream: IO[bytes]) -> None:
         self._selector.unregister(stream)

@@ -10,6 +10,7 @@ import pytest
 
 from kheaders_adb.ebpf.compile import CompileOptions, compile_program
 from kheaders_adb.ebpf.headers import HeaderTree, read_tree
+from kheaders_adb.ebpf.process import Limits
 from kheaders_adb.errors import CompileError, UsageError
 from tests.unit.ebpf.conftest import MakeTree
 from tests.unit.ebpf.trees import PROGRAM, write_tree
@@ -333,3 +334,42 @@ def test_a_header_map_in_the_place_of_a_folder_is_refused(tmp_path: Path) -> Non
     (root / "arch/x86/include/generated").write_bytes(b"pamh")
     with pytest.raises(CompileError, match="generated would be read by clang in the place"):
         read_tree(root)
+
+
+BOMBS = {
+    "memory": "#define A(x) x x x x x x x x x x\n#define B(x) A(A(A(A(x))))\nint z[] = { B(B(B(1,))) };\n",
+    "structure": "struct s { int a[1 << 28]; }; struct s big = { .a = { [0 ... (1 << 28) - 1] = 7 } };\n",
+    "object": "int big[100000000] = {1};\n",
+    "time": "#include <linux/a0.h>\n",
+}
+DOUBLING = {
+    f"include/linux/a{n}.h": f"#include <linux/a{n + 1}.h>\n#include <linux/a{n + 1}.h>\n"
+    for n in range(40)
+} | {"include/linux/a40.h": ""}
+
+
+@pytest.mark.parametrize(("bomb", "limit"), [
+    ("memory", "512 MiB of memory"),
+    ("structure", "512 MiB of memory"),
+    ("object", "16 MiB for a file"),
+    ("time", "1 s"),
+])  # fmt: skip
+def test_headers_without_end_end_at_a_limit(bomb: str, limit: str, victim: Victim) -> None:
+    limits = Limits(wall_s=1 if bomb == "time" else 60, memory_bytes=512 << 20, file_bytes=16 << 20)
+    refusal = victim.refused(
+        BOMBS[bomb], files=DOUBLING, options=lambda o: CompileOptions(clang=o.clang, limits=limits)
+    )
+    assert f"clang was ended at the limit of {limit}" in str(refusal)
+    assert "include themselves" in (refusal.hint or "")
+    assert {path.name for path in victim.folder.iterdir()} == {"home", "tree1"}
+
+
+def test_a_flood_of_warnings_is_cut_and_counted(victim: Victim) -> None:
+    limits = Limits(diagnostics_bytes=4000)
+    victim.compile(
+        '#define W _Pragma("message(\\"a flood\\")")\n#define X W W W W W W W W W W\n X X X\n',
+        options=lambda o: CompileOptions(clang=o.clang, limits=limits),
+    )
+    assert b"bytes of clang's messages are left out" in victim.said
+    assert b"30 warnings generated" in victim.said
+    assert len(victim.said) < 5000
