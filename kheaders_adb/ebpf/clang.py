@@ -89,6 +89,20 @@ def diagnose(clang: Path) -> CompileError | None:
     return None
 
 
+def headers_nearby(clang: Path) -> list[Path]:
+    """Return where clang's own headers are, as it is usually installed: beside it, without running it."""
+    return list(clang.resolve().parent.parent.glob("lib*/clang/*/include"))
+
+
+def headers_asked(clang: Path) -> list[Path]:
+    """Return where clang says that its own headers are; empty if it does not."""
+    try:
+        answer = _ask(clang, "-print-resource-dir").strip()
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [Path(answer) / "include"] if answer else []
+
+
 def _entries(directory: Path) -> list[Path]:
     try:
         return list(directory.iterdir())

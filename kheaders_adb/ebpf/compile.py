@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from kheaders_adb.ebpf.flags import DEFAULT_CPU, DEFAULT_OPTIMIZE, bpf_flags, front_flags
+from kheaders_adb.ebpf import assembly
+from kheaders_adb.ebpf.clang import headers_asked, headers_nearby
+from kheaders_adb.ebpf.flags import (
+    DEFAULT_CPU,
+    DEFAULT_OPTIMIZE,
+    SHIMS,
+    bpf_flags,
+    front_flags,
+)
 from kheaders_adb.ebpf.headers import Arch, HeaderTree
+from kheaders_adb.ebpf.process import DEFAULT_LIMITS, Ended, Limits, finish, started
+from kheaders_adb.ebpf.reads import (
+    Bounds,
+    check_reads,
+    list_flags,
+    named_by_flags,
+    with_target,
+)
 from kheaders_adb.errors import CompileError, UsageError
-
-_GRACE_S = 2.0
 
 OPTIMIZE_LEVELS = ("1", "2", "3", "s", "z")
 
@@ -36,6 +51,7 @@ class CompileOptions:
         dependencies: write a makefile fragment beside the object, ``prog.d`` for ``prog.o``.
         color: colours in diagnostics.
         extra: more arguments for the front stage, after all others.
+        limits: what each of clang's two processes may take.
     """
 
     clang: Path
@@ -48,6 +64,7 @@ class CompileOptions:
     dependencies: bool = False
     color: bool = False
     extra: tuple[str, ...] = ()
+    limits: Limits = DEFAULT_LIMITS
 
 
 def object_path(source: Path) -> Path:
@@ -73,23 +90,27 @@ def compile_program(
 
     Raises:
         UsageError: the source is not a file, or the output is the source or in no directory.
-        CompileError: clang failed, or is no clang that could do it; it has said why.
+        CompileError: clang failed, or is no clang that could do it; it has said why.  Or it exceeded a
+            limit, or the headers tried to read a file that is none of theirs.
 
     The object appears complete or not at all; an older one stays when the compilation fails.  No process but
     clang's two is started unless one of them fails, and the second starts up while the first works.
+    What the second gets can make it read no file but those that the first has read, and the first only
+    files that the headers or the program may read.
     """
     _check_paths(source, output)
     _check_options(options)
     if output.exists() and not output.is_file():
         # A device such as /dev/null must not be replaced by a file.
-        return _stages(tree, source, output, output, None, options, on_diagnostics)
+        _stages(tree, source, output, options, on_diagnostics)
+        return output
     with _draft(output) as draft:
-        dependencies = output.with_suffix(".d") if options.dependencies else None
-        if dependencies is None:
-            _stages(tree, source, draft, output, None, options, on_diagnostics)
-        else:
+        listing = _stages(tree, source, draft, options, on_diagnostics)
+        if options.dependencies:
+            dependencies = output.with_suffix(".d")
             with _draft(dependencies) as note:
-                _stages(tree, source, draft, output, note, options, on_diagnostics)
+                # The rule is for the object, not for the intermediate code that the front stage writes.
+                _write(note, with_target(listing, str(output)), dependencies)
                 _publish(note, dependencies)
         _publish(draft, output)
     return output
@@ -158,68 +179,107 @@ def _stages(
     tree: HeaderTree,
     source: Path,
     draft: Path,
-    output: Path,
-    dependencies: Path | None,
     options: CompileOptions,
     on_diagnostics: Diagnostics,
-) -> Path:
-    narrow = tree.arch is Arch.ARM
-    color = ["-fcolor-diagnostics" if options.color else "-fno-color-diagnostics"]
-    front = [
-        str(options.clang),
-        *color,
-        *front_flags(tree, libbpf=options.libbpf, optimize=options.optimize, debug=options.debug),
-        *(f"-I{directory}" for directory in options.include_dirs),
-        *(f"-D{define}" for define in options.defines),
-        # The rule is for the object, not for the intermediate code that this stage writes.
-        *(("-MD", "-MF", str(dependencies), "-MQ", str(output)) if dependencies else ()),
-        *options.extra,
-        *("-S" if narrow else "-c", _as_argument(source), "-o", "-"),
-    ]
-    back = [
-        str(options.clang),
-        *color,
-        *bpf_flags(cpu=options.cpu, optimize=options.optimize),
-        *("-c", "-", "-o", str(draft)),
-    ]
+) -> bytes:
+    """Run both stages and return clang's list of the files that it has read."""
     step = f"compiling {source}"
-    try:
-        with (
-            _process(front, subprocess.DEVNULL) as first,
-            _process(back, subprocess.PIPE) as second,
-        ):
-            code, said = first.communicate()
-            lacks_libbpf = options.libbpf is None and b"'bpf/bpf_" in said
-            if said:
-                on_diagnostics(said)
-            if first.returncode != 0:
-                second.terminate()
-            elif narrow:
-                _refuse_pointers(code, step)
-            # The second stage is fed from here and not by the first: when it dies early, the first would
-            # complain of a broken pipe and the reason would drown.
-            if first.returncode == 0:
-                _feed(second, code)
-            _, said = second.communicate()
-            if said and first.returncode == 0:
-                on_diagnostics(said)
-    except OSError as error:
+    bounds = _bounds(tree, options)
+    color = "-fcolor-diagnostics" if options.color else "-fno-color-diagnostics"
+    # What clang writes down of a crash is for its authors, takes as long again, and goes to /tmp.
+    base = [str(options.clang), color, "-fno-crash-diagnostics"]
+    with _scratch(step) as scratch:
+        listing, graph = scratch / "list", scratch / "graph"
+        front = [
+            *base,
+            *front_flags(
+                tree, libbpf=options.libbpf, optimize=options.optimize, debug=options.debug
+            ),
+            *(f"-I{directory}" for directory in options.include_dirs),
+            *(f"-D{define}" for define in options.defines),
+            *options.extra,
+            *list_flags(listing, graph),
+            # Text, since it is read here; and clang assembles nothing for it, as it would for bitcode.
+            *("-S", _as_argument(source), "-o", "-"),
+        ]
+        back = [*base, *bpf_flags(cpu=options.cpu, optimize=options.optimize)]
+        back += ["-c", "-", "-o", str(draft)]
+        try:
+            with (
+                started(front, options.limits) as first,
+                started(back, options.limits, fed=True) as second,
+            ):
+                parsed = finish(first, options.limits)
+                if parsed.diagnostics:
+                    on_diagnostics(parsed.diagnostics)
+                if parsed.status or parsed.limit:
+                    raise _failure(parsed, options, step)
+                compilers = [
+                    partial(headers_nearby, options.clang),
+                    partial(headers_asked, options.clang),
+                ]
+                read = check_reads(listing, graph, source, bounds, compilers)
+                if tree.arch is Arch.ARM:
+                    _refuse_pointers(parsed.code, step)
+                cleaned = assembly.clean(parsed.code, read.holds)
+                if cleaned.dropped:
+                    on_diagnostics(_warning(source, cleaned.dropped))
+                # The second stage is fed from here and not by the first: when it dies early, the first would
+                # complain of a broken pipe and the reason would drown.
+                built = finish(second, options.limits, given=cleaned.code)
+        except OSError as error:
+            raise CompileError(
+                f"{options.clang} cannot be run: {error.strerror}",
+                step=step,
+                hint="name a working clang with CLANG=/path/to/clang",
+            ) from error
+    if built.diagnostics:
+        on_diagnostics(built.diagnostics)
+    refused = assembly.refused_in(built.diagnostics, cleaned)
+    if refused is not None:
         raise CompileError(
-            f"{options.clang} cannot be run: {error.strerror}",
+            f"{assembly.place(parsed.code, refused)}: an asm with directives for the assembler cannot go "
+            f'into a BPF object, where it could read any file of this host: "{refused.text}"',
             step=step,
-            hint="name a working clang with CLANG=/path/to/clang",
-        ) from error
-    status = first.returncode or second.returncode
-    if status:
-        from kheaders_adb.ebpf.clang import diagnose
-        from kheaders_adb.ebpf.libbpf import INSTALL_HINT
-
-        raise diagnose(options.clang) or CompileError(
-            f"clang ended by signal {-status}" if status < 0 else f"clang failed ({status})",
-            step=step,
-            hint=INSTALL_HINT if lacks_libbpf else None,
+            hint="leave that function of the headers out of the program",
         )
-    return output
+    if built.status or built.limit:
+        raise _failure(built, options, step)
+    return read.listing
+
+
+def _failure(ended: Ended, options: CompileOptions, step: str) -> CompileError:
+    if ended.limit:
+        return CompileError(
+            f"clang was ended at {ended.limit}",
+            step=step,
+            hint="real headers need far less: look for some that include themselves or expand without end",
+        )
+    from kheaders_adb.ebpf.clang import diagnose
+    from kheaders_adb.ebpf.libbpf import INSTALL_HINT
+
+    lacks_libbpf = options.libbpf is None and b"'bpf/bpf_" in ended.diagnostics
+    return diagnose(options.clang) or CompileError(
+        f"clang ended by signal {-ended.status}"
+        if ended.status < 0
+        else f"clang failed ({ended.status})",
+        step=step,
+        hint=INSTALL_HINT if lacks_libbpf else None,
+    )
+
+
+def _bounds(tree: HeaderTree, options: CompileOptions) -> Bounds:
+    given = (*options.include_dirs, *named_by_flags(options.extra))
+    # libbpf's folder may hold no more than a link to its headers.
+    libbpf = (options.libbpf, options.libbpf / "bpf") if options.libbpf else ()
+    return Bounds(kernel=(tree.root, SHIMS, *libbpf), given=(*given, *libbpf))
+
+
+def _warning(source: Path, dropped: tuple[str, ...]) -> bytes:
+    more = f" and {len(dropped) - 1} more lines" if len(dropped) > 1 else ""
+    return os.fsencode(
+        f'{source}: warning: assembly outside of functions is left out: "{dropped[0]}"{more}\n'
+    )
 
 
 def _refuse_pointers(code: bytes, step: str) -> None:
@@ -238,30 +298,17 @@ def _refuse_pointers(code: bytes, step: str) -> None:
 
 
 @contextlib.contextmanager
-def _process(command: list[str], stdin: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process; it is dead when the block is left, in whatever way."""
-    with subprocess.Popen(
-        command,
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.terminate()  # clang then removes what it has begun to write
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(_GRACE_S)
-                process.kill()
-
-
-def _feed(process: subprocess.Popen[bytes], code: bytes) -> None:
-    """Give clang all of its input at once: it reads that before it says anything, so neither waits long."""
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it has died, and its exit code will say so
-        process.stdin.write(code)
-        process.stdin.flush()
+def _scratch(step: str) -> Iterator[Path]:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="kheaders-adb-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise CompileError(
+            f"no temporary folder can be made: {error.strerror}",
+            step=step,
+            hint="name a folder that can be written with TMPDIR",
+        ) from error
+    with folder as name:
+        yield Path(name)
 
 
 def _check_paths(source: Path, output: Path) -> None:
@@ -296,6 +343,15 @@ def _draft(target: Path) -> Iterator[Path]:
         yield draft
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _write(draft: Path, content: bytes, target: Path) -> None:
+    try:
+        draft.write_bytes(content)
+    except OSError as error:
+        raise CompileError(
+            f"{target} cannot be written: {error.strerror}", step="writing the dependencies"
+        ) from error
 
 
 def _publish(draft: Path, target: Path) -> None:

@@ -14,7 +14,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from kheaders_adb.ebpf.headers import Arch, HeaderTree
+from kheaders_adb.ebpf.headers import Arch, HeaderTree, include_dirs
 from kheaders_adb.errors import CompileError
 
 SHIMS = Path(__file__).parent / "shims"
@@ -59,26 +59,13 @@ def parse_flags(tree: HeaderTree, *, libbpf: Path | None = None) -> list[str]:
     Args:
         tree: the headers.
         libbpf: a directory that holds ``bpf/bpf_helpers.h`` and nothing that could hide a kernel header.
-
-    The order of the include directories is the kernel's own (``LINUXINCLUDE`` in its Makefile).
     """
-    root, srcarch = tree.root, tree.arch.srcarch
+    root = tree.root
     return [
         # clang's own headers (stdarg.h, stdbool.h) without the host's.  It finds them itself, so that the
         # flags suit every clang and clangd, and nobody has to ask it for -print-resource-dir.
         "-nostdlibinc",
-        *(
-            f"-I{root / directory}"
-            for directory in (
-                f"arch/{srcarch}/include",
-                f"arch/{srcarch}/include/generated",
-                "include",
-                f"arch/{srcarch}/include/uapi",
-                f"arch/{srcarch}/include/generated/uapi",
-                "include/uapi",
-                "include/generated/uapi",
-            )
-        ),
+        *(f"-I{directory}" for directory in include_dirs(root, tree.arch)),
         *((f"-I{libbpf}",) if libbpf else ()),
         *("-include", str(SHIMS / "prelude.h")),
         *("-include", _kconfig(root)),

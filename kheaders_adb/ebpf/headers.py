@@ -14,6 +14,8 @@ from kheaders_adb.kernel.autoconf import AUTOCONF, parse_autoconf
 # Far above the largest of these headers (autoconf.h is about 200 KB); a larger one is not the kernel's.
 MAX_HEADER_BYTES = 4 << 20
 
+_KCONFIG = "include/linux/kconfig.h"
+
 _NOT_A_TREE = (
     "give the root of an extracted kheaders archive, the directory that holds include/ and arch/"
 )
@@ -85,19 +87,21 @@ def read_tree(root: Path) -> HeaderTree:
 
     Raises:
         UsageError: it is not a tree of kernel headers.
-        CompileError: it is one of an architecture that cannot be compiled for.
+        CompileError: it is one of an architecture that cannot be compiled for, or holds what makes clang
+            read something else in the place of its headers.
 
     Only a handful of small headers is read, none beyond ``MAX_HEADER_BYTES``.
     """
     autoconf = _content(root, AUTOCONF)
-    if autoconf is None or not (root / "include/linux/kconfig.h").is_file():
+    if autoconf is None or not (root / _KCONFIG).is_file():
         raise UsageError(
             f"{root} is not a tree of kernel headers: it lacks "
-            + (AUTOCONF if autoconf is None else "include/linux/kconfig.h"),
+            + (AUTOCONF if autoconf is None else _KCONFIG),
             hint=_NOT_A_TREE,
         )
     config = _config(root, autoconf)
     arch = _arch(root, config)
+    _refuse_substitutes(root, arch)
     types = _text(root, "include/linux/compiler_types.h") or ""
     # Kernels before 4.15 have it all in compiler-gcc.h, which clang reads as well.
     gcc = _text(root, "include/linux/compiler-gcc.h") or ""
@@ -127,6 +131,36 @@ def read_tree(root: Path) -> HeaderTree:
         shims=tuple(shims),
         cautions=_cautions(config),
     )
+
+
+def include_dirs(root: Path, arch: Arch) -> list[Path]:
+    """Return where headers are looked for, in the kernel's own order (``LINUXINCLUDE`` in its Makefile)."""
+    return [
+        root / directory
+        for directory in (
+            f"arch/{arch.srcarch}/include",
+            f"arch/{arch.srcarch}/include/generated",
+            "include",
+            f"arch/{arch.srcarch}/include/uapi",
+            f"arch/{arch.srcarch}/include/generated/uapi",
+            "include/uapi",
+            "include/generated/uapi",
+        )
+    ]
+
+
+def _refuse_substitutes(root: Path, arch: Arch) -> None:
+    # For -include clang prefers a precompiled header beside the file: a memory image that it trusts.
+    found = [root / f"{_KCONFIG}{ending}" for ending in (".pch", ".gch")]
+    # A file in the place of a folder is a header map, which gives every name another file.
+    found += [path for path in include_dirs(root, arch) if not path.is_dir()]
+    for path in found:
+        if path.exists() or path.is_symlink():
+            raise CompileError(
+                f"{path} would be read by clang in the place of the kernel's headers",
+                step="reading the header tree",
+                hint="no kernel has this in its headers: do not trust them",
+            )
 
 
 def _arch(root: Path, config: Mapping[str, str]) -> Arch:

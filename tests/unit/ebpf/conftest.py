@@ -39,6 +39,16 @@ def clang() -> Path:
     return found
 
 
+@pytest.fixture(scope="session", params=CLANGS, ids=lambda major: f"clang-{major}")
+def each_clang(request: pytest.FixtureRequest) -> Path:
+    """Every clang that the project promises to work with, one after the other."""
+    found = shutil.which(f"clang-{request.param}")
+    if found is None:
+        absent(f"clang-{request.param} is not installed")
+    assert found is not None
+    return Path(found)
+
+
 @pytest.fixture(scope="session")
 def libbpf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """libbpf's headers, alone in a folder."""
