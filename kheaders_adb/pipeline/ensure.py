@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.lease import sweep
 from kheaders_adb.device.outcome import ArchiveGoneError
+from kheaders_adb.device.peer import confirm
 from kheaders_adb.device.privilege import raised
 from kheaders_adb.device.probe import Probe, probe
 from kheaders_adb.model import Privilege, Staged, Via
@@ -53,6 +54,7 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
     options = options or Options()
     started_s = time.monotonic()
     about = probe(device)
+    confirm(device)
     timing_s = {"probe": time.monotonic() - started_s}
     record = None if options.refresh else find_staged(store, about, device.serial, options)
     cached = record is not None

@@ -208,7 +208,7 @@ def servers() -> Iterator[Case]:
 def reboots() -> Iterator[Case]:
     """F11: the device boots, and maybe into another kernel, while it is being read."""
     for call, says in (
-        ("reboot", "no device with transport id"),
+        ("reboot", "the adb server lists another device, or none"),
         ("reboot behind a relay", "the device rebooted"),
         ("swap kernel", "the device rebooted"),
     ):

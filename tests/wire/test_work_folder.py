@@ -11,7 +11,7 @@ import pytest
 from kheaders_adb.device.lease import read_script
 from kheaders_adb.device.probe import WORK_NAME
 
-from .campaign import pull
+from .client import pull
 from .devices import OTHER_UID, Device, Headers
 from .server import Server
 from .test_hangup import started

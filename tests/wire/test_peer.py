@@ -1,0 +1,111 @@
+"""Whom a connection reaches: the unit that was chosen, whatever else has its serial or its number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kheaders_adb.adb.address import ServerAddress
+from kheaders_adb.adb.deadline import Deadline
+from kheaders_adb.adb.select import Selection
+from kheaders_adb.adb.server import AdbServer
+from kheaders_adb.device.device import Device as Reached
+from kheaders_adb.errors import DeviceChangedError, KheadersError, PrivilegeError, TransferError
+from kheaders_adb.model import Staged
+from kheaders_adb.pipeline.ensure import ensure
+from kheaders_adb.pipeline.options import Options
+from kheaders_adb.store import Store
+
+from .client import pull
+from .devices import AdbdRestart, Device, Headers, State
+from .faults import wait_until
+from .kernel import Kernel
+from .server import Deal, Server
+
+OTHERS = Kernel(seed=2, extra=(("KASAN", "y"),))
+
+
+def pull_unit(server: Server, unit: Device, store: Path, timeout_s: float = 30.0) -> Staged:
+    """As ``pull -t``."""
+    there = AdbServer(ServerAddress("127.0.0.1", server.port), start=False)
+    selection = Selection(transport_id=unit.transport_id)
+    device = Reached.select(there, selection, Deadline.after(timeout_s))
+    return ensure(device, Store.open(store), Options())
+
+
+@pytest.mark.parametrize("place", ["usb:1-2", "usb:1-1"])
+@pytest.mark.parametrize("lingers_s", [0.0, 0.5])
+def test_adb_root_comes_back_to_the_unit_that_was_asked(
+    server: Server, tmp_path: Path, place: str, lingers_s: float
+) -> None:
+    """Two units of one serial, and even said to be in one place: the other one is left alone."""
+    restart = AdbdRestart(lingers_s=lingers_s)
+    mine = server.add_device("TWIN", uid=2000, adbd_restart=restart)
+    other = server.add_device("TWIN", uid=0, devpath=place, kernel=OTHERS)
+    number = other.transport_id
+    staged = pull_unit(server, mine, tmp_path / "store")
+    assert staged.archive.sha256 == mine.kernel.archive_sha256
+    assert (mine.uid, other.uid, other.transport_id) == (2000, 0, number)
+
+
+def test_a_unit_that_comes_while_the_other_restarts_is_not_taken_for_it(
+    server: Server, tmp_path: Path
+) -> None:
+    mine = server.add_device("TWIN", uid=2000, adbd_restart=AdbdRestart(away_s=1.5))
+    other = server.add_device("TWIN", uid=0, kernel=OTHERS, adbd_restart=AdbdRestart(away_s=0.3))
+    other.restart_adbd(0)  # so that it comes back under a number that nobody has seen
+    staged = pull_unit(server, mine, tmp_path / "store")
+    assert staged.archive.sha256 == mine.kernel.archive_sha256
+    assert (mine.uid, other.uid) == (2000, 0)
+
+
+@pytest.mark.parametrize("headers", [Headers.BUILT_IN, Headers.MODULE])
+@pytest.mark.parametrize("service", ["# kheaders-adb probe", "# kheaders-adb read"])
+def test_a_server_that_numbers_anew_gives_nobody_elses_headers(
+    server: Server, tmp_path: Path, service: str, headers: Headers
+) -> None:
+    """Transport ids live as long as their server: the number chosen is another device's afterwards."""
+    mine = server.add_device("MINE", headers=headers)
+    other = server.add_device("OTHER", headers=headers, kernel=OTHERS)
+    server.restart_at(service, deal=Deal.REVERSED)
+    with pytest.raises((DeviceChangedError, TransferError)) as caught:
+        pull(server.port, tmp_path / "store", serial="MINE", timeout_s=20)
+    assert caught.value.device == "MINE"
+    assert not list((tmp_path / "store").glob("trees/*"))
+    assert mine.leftovers() == other.leftovers() == []
+    staged = pull(server.port, tmp_path / "store", serial="MINE", timeout_s=20)
+    assert staged.archive.sha256 == mine.kernel.archive_sha256
+
+
+def test_an_adbd_that_takes_its_time_is_not_said_to_refuse(server: Server, tmp_path: Path) -> None:
+    """The old connection stays listed for longer than anybody would wait for a refusal."""
+    phone = server.add_device(
+        "PHONE", uid=2000, adbd_restart=AdbdRestart(lingers_s=6.0, lingers_as=State.DEVICE)
+    )
+    staged = pull(server.port, tmp_path / "store", serial=None, timeout_s=30)
+    assert staged.archive.sha256 == phone.kernel.archive_sha256
+    assert phone.uid == 2000
+
+
+def test_adb_root_is_undone_when_time_runs_out_while_adbd_restarts(
+    server: Server, tmp_path: Path
+) -> None:
+    phone = server.add_device("PHONE", uid=2000, adbd_restart=AdbdRestart(away_s=2.0))
+    said: list[str] = []
+    with pytest.raises(KheadersError) as caught:
+        pull(
+            server.port, tmp_path / "store", serial=None, timeout_s=1.0, on_note=said.append
+        )
+    assert not isinstance(caught.value, PrivilegeError)
+    assert wait_until(lambda: phone.present and phone.uid == 2000)
+    assert any("as root" in line for line in said)
+    assert any("as the shell's user" in line for line in said)
+
+
+def test_an_adbd_that_does_not_come_back_is_told_of(server: Server, tmp_path: Path) -> None:
+    server.add_device("PHONE", uid=2000, adbd_restart=AdbdRestart(returns=False))
+    said: list[str] = []
+    with pytest.raises(KheadersError):
+        pull(server.port, tmp_path / "store", serial=None, timeout_s=1.0, on_note=said.append)
+    assert "adb -s PHONE unroot" in said[-1]
