@@ -11,7 +11,9 @@ from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
 
 if TYPE_CHECKING:
-    from kheaders_adb.store import KernelRecord, Store
+    from collections.abc import Iterable
+
+    from kheaders_adb.store import BrokenRecord, KernelRecord, Store
 
 
 def find_kernel(store: Store, kernel: str, console: Console) -> KernelRecord:
@@ -24,13 +26,29 @@ def find_kernel(store: Store, kernel: str, console: Console) -> KernelRecord:
     return record
 
 
+def warn_of_broken(console: Console, broken: Iterable[BrokenRecord]) -> None:
+    """Name the files among the records that are none; gc leaves whatever may be theirs."""
+    for found in broken:
+        console.warn(
+            f"{found.path}: {found.seen}; "
+            + (
+                "move it out of the store"
+                if found.key is None
+                else "the next pull of that kernel replaces it, `kheaders-adb verify --all --repair` "
+                "removes it; until then gc leaves what may belong to it"
+            )
+        )
+
+
 def list_kernels(store: StoreChoice, output: Output) -> None:
     """List the staged kernels, the newest first."""
     from kheaders_adb.cli.render import or_dash, table
 
     console = Console.standard(output)
     trees = store.open()
-    records = sorted(trees.records(), key=lambda record: -record.staged_at)
+    scan = trees.scan()
+    records = scan.records
+    warn_of_broken(console, scan.broken)
     if output.json:
         console.document({"kernels": [record_to_json(trees, record) for record in records]})
         return

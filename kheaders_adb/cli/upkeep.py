@@ -10,7 +10,7 @@ import typer
 
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
-from kheaders_adb.cli.kernels import find_kernel
+from kheaders_adb.cli.kernels import find_kernel, warn_of_broken
 from kheaders_adb.errors import StoreError, UsageError
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -117,6 +117,7 @@ def gc(
         keep_latest_per_device=keep_latest,
     )
     done = collect(store.open(), policy, dry_run=dry_run)
+    warn_of_broken(console, done.broken)
     if output.json:
         console.document(
             {
@@ -125,6 +126,7 @@ def gc(
                 "kept": done.kept,
                 "trees": list(done.trees),
                 "archives": list(done.archives),
+                "broken": [str(found.path) for found in done.broken],
                 "litter": done.litter,
                 "freed_bytes": done.freed_bytes,
             }

@@ -6,6 +6,7 @@ process exclude each other as well, because every lock is taken on a descriptor 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -124,5 +125,7 @@ def _open_lock_file(path: Path, *, exclusive: bool) -> int | None:
             raise store_error(error, step="locking the store", path=path) from error
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno == errno.ENOENT or error.errno in READ_ONLY_ERRNOS:
+            return None
+        raise store_error(error, step="locking the store", path=path) from error

@@ -17,7 +17,7 @@ from typing import Self
 
 from kheaders_adb.model import Archive, ArchiveFacts, Member, MemberKind
 from kheaders_adb.store import durable, manifest, paths, scratch
-from kheaders_adb.store.faults import wrapped
+from kheaders_adb.store.faults import is_folder, is_there, wrapped
 from kheaders_adb.store.locks import guarded
 from kheaders_adb.store.manifest import TreeInfo
 from kheaders_adb.store.writer import TreeWriter
@@ -176,10 +176,11 @@ class Staging:
         moves = []
         if not _has_size(archive_path, archive.size_bytes):
             moves.append((self._folder / "archive", archive_path))
-        if tree_path.is_dir() and manifest_path.exists():
+        there = is_folder(tree_path)
+        if there and is_there(manifest_path):
             os.utime(tree_path)  # in use from now on, as far as gc is concerned
         else:
-            if tree_path.is_dir():
+            if there:
                 # Half of a publication that a power cut undid: nobody can tell what it holds.
                 moves.append((tree_path, self._folder / "half"))
             moves.append((self._folder / "manifest", manifest_path))

@@ -12,6 +12,7 @@ from pathlib import Path
 from kheaders_adb.errors import KheadersError
 from kheaders_adb.model import Member, MemberKind
 from kheaders_adb.store import durable, manifest, paths, scratch
+from kheaders_adb.store.faults import is_folder
 from kheaders_adb.store.locks import guarded
 from kheaders_adb.store.manifest import Entry, EntryKind
 from kheaders_adb.store.store import Store
@@ -46,8 +47,7 @@ class Repair:
         if ProblemKind.MANIFEST in by_kind:
             return self._set_aside(problems)
         if ProblemKind.ARCHIVE in by_kind:
-            # A damaged archive proves nothing; without it the next pull brings a sound one.
-            self._store.archive_path(self._tree.partition("-")[0]).unlink(missing_ok=True)
+            self._remove_damaged_archive()
         text = self._store.read_if_there(self._store.manifest_path(self._tree))
         if text is None:
             return problems
@@ -75,6 +75,17 @@ class Repair:
             for problem in problems
         ]
 
+    def _remove_damaged_archive(self) -> None:
+        """A damaged archive proves nothing; without it the next pull brings a sound one."""
+        digest = self._tree.partition("-")[0]
+        path = self._store.archive_path(digest)
+        with guarded(self._store.root, exclusive=True):
+            try:
+                if digest_of_file(path) != digest:  # else a pull has brought a sound one meanwhile
+                    path.unlink()
+            except OSError:
+                return  # it is not there, or that it cannot be read says nothing of what it holds
+
     def _remedy(self, entries: dict[str, Entry], problem: Problem) -> str:
         entry = entries.get(problem.path)
         if entry is not None and entry.kind is EntryKind.REGENERATED:
@@ -86,7 +97,7 @@ class Repair:
         folder, lock_fd = scratch.make_folder(self._store.root)
         try:
             with guarded(self._store.root, exclusive=True):
-                if self._top.is_dir():
+                if is_folder(self._top):
                     self._top.rename(folder / "tree")
                 self._store.manifest_path(self._tree).unlink(missing_ok=True)
         finally:
@@ -165,6 +176,18 @@ class Repair:
         except (FileNotFoundError, NotADirectoryError):
             pass  # it went with an extra folder, which comes first
         return True
+
+
+def digest_of_file(path: Path) -> str:
+    """The sha256 of a file's content, in hex.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    hashed = sha256()
+    for chunk in _chunks(path):
+        hashed.update(chunk)
+    return hashed.hexdigest()
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
