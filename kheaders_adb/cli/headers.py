@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ from kheaders_adb import settings
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import StoreChoice, Target
 from kheaders_adb.cli.kernels import find_kernel
-from kheaders_adb.errors import UsageError
+from kheaders_adb.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from kheaders_adb.device.device import Device
@@ -43,6 +44,10 @@ OptimizeOption = Annotated[
 CpuOption = Annotated[
     str, typer.Option("--cpu", metavar="CPU", help="The BPF instruction set: v1 to v4.")
 ]
+
+
+#: How often headers are staged again that others have removed before they could be used.
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,30 @@ def staged_for(
     staged, store, device = ensure_staged(target, choice, console, options)
     tell(staged, console, cached=False)
     return staged, store, device
+
+
+@contextmanager
+def kept_for(
+    target: Target, choice: StoreChoice, console: Console, module: Path | None
+) -> Iterator[tuple[Staged, Store, Device]]:
+    """As `staged_for`, and keep gc and remove from taking the tree while in the block.
+
+    Where one of them was quicker, the headers are staged once more.
+    """
+    for _ in range(_ATTEMPTS):
+        staged, store, device = staged_for(target, choice, console, module)
+        record = store.find_kernel(staged.kernel.key)
+        if record is None or record.tree != staged.tree.name:
+            continue
+        with store.in_use_if_there(record) as is_there:
+            if is_there:
+                yield staged, store, device
+                return
+    raise StoreError(
+        f"others remove the headers from {store.root} as soon as they are staged",
+        step="using the header tree",
+        hint="end the `gc` or `remove` that goes on there, then run the same command again",
+    )
 
 
 def _caution(chosen: Chosen, console: Console) -> Chosen:

@@ -18,7 +18,7 @@ from kheaders_adb.store.records import (
 )
 
 if TYPE_CHECKING:
-    from kheaders_adb.store.manifest import TreeInfo, TreeSize
+    from kheaders_adb.store.manifest import Entry, TreeInfo, TreeSize
 
 _READING = "reading a record of the store"
 _MAX_RECORD_BYTES = 64 * 1024 * 1024
@@ -152,6 +152,28 @@ class Lookup:
             raise store_error(error, step="reading a manifest", path=path) from error
         except StoreError:
             return None  # damaged: the tree counts as absent, and `verify` says so
+
+    def tree_entries(self, tree: str) -> tuple[Entry, ...]:
+        """What a tree holds, entry by entry.
+
+        Raises:
+            StoreError: its manifest is not there or damaged, or the disk failed.
+        """
+        from kheaders_adb.store import manifest
+
+        path = self.manifest_path(tree)
+        text = self._read(path)
+        seen = "it is not there"
+        if text is not None:
+            try:
+                return manifest.decode(text[0]).entries
+            except StoreError as error:
+                seen = error.seen
+        raise StoreError(
+            f"{path}: {seen}",
+            step="reading a manifest",
+            hint="`kheaders-adb verify --all --repair` takes the tree out; then pull again",
+        )
 
     def tree_size(self, tree: str) -> TreeSize | None:
         """How many files a tree has and how long they are, quickly; None if its manifest is not there.

@@ -147,6 +147,22 @@ class Store(Lookup):
         Raises:
             StoreError: the tree is gone already, or the disk failed.
         """
+        with self.in_use_if_there(record) as is_there:
+            if not is_there:
+                raise StoreError(
+                    f"{self.tree_path(record.tree)} is not there",
+                    step="using the header tree",
+                    hint="it was removed meanwhile: run `kheaders-adb pull` again",
+                )
+            yield
+
+    @contextmanager
+    def in_use_if_there(self, record: KernelRecord) -> Iterator[bool]:
+        """As :meth:`in_use`, but give False where the tree is gone already.
+
+        Raises:
+            StoreError: the disk failed.
+        """
         with ExitStack() as held:
             with guarded(self.root, exclusive=False):
                 for path in (self.use_lock_path(record.key), self.tree_lock_path(record.tree)):
@@ -158,14 +174,8 @@ class Store(Lookup):
                             purpose="removing this kernel",
                         )
                     )
-                tree = self.tree_path(record.tree)
-                if not self._use(tree, self.kernel_path(record.key)):
-                    raise StoreError(
-                        f"{tree} is not there",
-                        step="using the header tree",
-                        hint="it was removed meanwhile: run `kheaders-adb pull` again",
-                    )
-            yield
+                found = self._use(self.tree_path(record.tree), self.kernel_path(record.key))
+            yield found
 
     def find_archive(self, size_bytes: int) -> tuple[str, ...]:
         """The stored archives of exactly this size whose trees are complete.

@@ -41,7 +41,9 @@ SCRIPTS = {
         run=RUN, work=WORK, module=MODULE, known=[(4_018_144, f"{n:064x}") for n in range(50)]
     ),
     "sweep": sweep_script(run=RUN, work=WORK, wait_for=RUN),
-    "push": push_script("6.1.75-android14-11-g0123456789ab-0123456789abcdef", WORK / "it's here"),
+    "push": push_script(
+        "6.1.75-android14-11-g0123456789ab-0123456789abcdef", 123_456, WORK / "it's here"
+    ),
 }
 FILES = sorted(path.stem for path in FOLDER.glob("*.sh"))
 MAX_REQUEST_BYTES = 4000
