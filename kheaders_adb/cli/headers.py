@@ -13,7 +13,7 @@ import typer
 from kheaders_adb import settings
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import StoreChoice, Target
-from kheaders_adb.cli.kernels import find_kernel
+from kheaders_adb.cli.kernels import find_kernel, require_tree
 from kheaders_adb.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -77,12 +77,10 @@ def names_a_device(target: Target) -> bool:
 
 def staged_tree(choice: StoreChoice, kernel: str, console: Console) -> Chosen:
     """The tree of a staged kernel; no device is asked."""
-    from kheaders_adb.ebpf.headers import read_tree
-
     store = choice.open()
     record = find_kernel(store, kernel, console)
     store.use(record)
-    return _caution(Chosen(read_tree(store.tree_path(record.tree)), store, record), console)
+    return _caution(Chosen(_read(store, record), store, record), console)
 
 
 def tree_for(
@@ -98,8 +96,6 @@ def tree_for(
     Raises:
         UsageError: both a device and a kernel are named on the command line.
     """
-    from kheaders_adb.ebpf.headers import read_tree
-
     if kernel is not None:
         if any((target.serial, target.usb, target.tcp, target.transport_id is not None)):
             raise UsageError(
@@ -110,7 +106,7 @@ def tree_for(
         return staged_tree(choice, "latest", console)
     staged, store, _ = staged_for(target, choice, console, module)
     record = store.resolve(staged.kernel.key)
-    return _caution(Chosen(read_tree(staged.tree), store, record), console)
+    return _caution(Chosen(_read(store, record), store, record), console)
 
 
 def staged_for(
@@ -149,6 +145,20 @@ def kept_for(
         step="using the header tree",
         hint="end the `gc` or `remove` that goes on there, then run the same command again",
     )
+
+
+def _read(store: Store, record: KernelRecord) -> HeaderTree:
+    from kheaders_adb.ebpf.headers import read_tree
+
+    try:
+        return read_tree(require_tree(store, record))
+    except UsageError as error:
+        # It was a whole one when it was staged.
+        raise StoreError(
+            error.seen,
+            step="reading the staged tree",
+            hint=f"`kheaders-adb verify --repair {record.key[:12]}` puts back what is missing",
+        ) from error
 
 
 def _caution(chosen: Chosen, console: Console) -> Chosen:

@@ -9,9 +9,11 @@ import typer
 
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
+from kheaders_adb.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from kheaders_adb.store import BrokenRecord, KernelRecord, Store
 
@@ -24,6 +26,25 @@ def find_kernel(store: Store, kernel: str, console: Console) -> KernelRecord:
     if warning := verdict_warning(record.verdict):
         console.warn(f"{record.identity.release} ({record.key[:12]}): {warning}")
     return record
+
+
+def require_tree(store: Store, record: KernelRecord) -> Path:
+    """Where a kernel's tree is.
+
+    Raises:
+        StoreError: it is not there: somebody has deleted it by hand, or removed the kernel meanwhile.
+    """
+    from kheaders_adb.store.faults import is_folder
+
+    tree = store.tree_path(record.tree)
+    if not is_folder(tree):
+        raise StoreError(
+            f"{tree} is not there",
+            step=f"using the headers of {record.identity.release}",
+            hint=f"`kheaders-adb verify --repair {record.key[:12]}` unpacks it again from its archive; "
+            "else run `kheaders-adb pull` again, or import the archive again",
+        )
+    return tree
 
 
 def warn_of_broken(console: Console, broken: Iterable[BrokenRecord]) -> None:
@@ -121,7 +142,7 @@ def path(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:
     console = Console.standard(output)
     trees = store.open()
     record = find_kernel(trees, kernel, console)
-    tree = trees.tree_path(record.tree)
+    tree = require_tree(trees, record)
     if output.json:
         console.document({"kernel": {"key": record.key}, "tree": str(tree)})
     else:

@@ -69,6 +69,8 @@ def verify(
             f"{counted(len(done.trees), 'tree')}, {counted(done.files, 'file')}: "
             + (counted(len(done.problems), "problem") if done.problems else "all as recorded")
         )
+        if any(not problem.repaired and problem.remedy is None for problem in done.problems):
+            console.say("  hint: `kheaders-adb verify --all --repair` repairs what it can")
     return 0 if done.is_sound else StoreError.exit_code
 
 

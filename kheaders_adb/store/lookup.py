@@ -153,6 +153,24 @@ class Lookup:
         except StoreError:
             return None  # damaged: the tree counts as absent, and `verify` says so
 
+    def read_archive(self, sha256: str) -> bytes:
+        """An archive's bytes, checked against its digest.
+
+        Raises:
+            StoreError: it is not there or damaged, or the disk failed.
+        """
+        from kheaders_adb.store import digest
+
+        path = self.archive_path(sha256)
+        with wrapped("reading the archive", path):
+            if digest.has_digest(path, sha256):
+                return path.read_bytes()
+        raise StoreError(
+            f"{path} is missing or damaged",
+            step="reading the archive",
+            hint="add --refresh: then it is read from the device again",
+        )
+
     def tree_entries(self, tree: str) -> tuple[Entry, ...]:
         """What a tree holds, entry by entry.
 
@@ -172,7 +190,7 @@ class Lookup:
         raise StoreError(
             f"{path}: {seen}",
             step="reading a manifest",
-            hint="`kheaders-adb verify --all --repair` takes the tree out; then pull again",
+            hint="run `kheaders-adb pull --refresh`, or import the archive again",
         )
 
     def tree_size(self, tree: str) -> TreeSize | None:

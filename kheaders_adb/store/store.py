@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -178,7 +178,7 @@ class Store(Lookup):
             yield found
 
     def find_archive(self, size_bytes: int) -> tuple[str, ...]:
-        """The stored archives of exactly this size whose trees are complete.
+        """The stored archives of exactly this size whose trees and manifests are there and whole.
 
         They count as used now, so that gc leaves them until the caller has recorded its kernel.
 
@@ -205,7 +205,7 @@ class Store(Lookup):
                 if (
                     paths.SHA256.fullmatch(sha256) is not None
                     and entry.stat().st_size == size_bytes
-                    and is_there(self.manifest_path(sha256))
+                    and self.tree_info(sha256) is not None
                     and self._use(self.tree_path(sha256))
                 ):
                     found.append(sha256)
@@ -232,6 +232,20 @@ class Store(Lookup):
             timeout_s=timeout_s,
             purpose=f"staging an archive of {size_bytes} bytes",
         )
+
+    def mend_archive(self, sha256: str, chunks: Iterable[bytes]) -> None:
+        """Replace the archive of a tree that is there, if it is missing or damaged.
+
+        Args:
+            sha256: its digest.
+            chunks: its bytes; not touched where they are not needed.
+
+        Raises:
+            StoreError: the disk failed, or these are not its bytes.
+        """
+        from kheaders_adb.store.staging import mend_archive
+
+        mend_archive(self.root, sha256, chunks)
 
     def stage(self) -> Staging:
         """A new tree in the making, to be used as a context manager.

@@ -8,23 +8,24 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import NoReturn
 
 from kheaders_adb.errors import StoreError
 from kheaders_adb.store import manifest, paths
+from kheaders_adb.store.digest import digest_of_file
 from kheaders_adb.store.faults import is_folder, wrapped
 from kheaders_adb.store.locks import guarded
 from kheaders_adb.store.lookup import BrokenRecord
 from kheaders_adb.store.manifest import Entry, EntryKind, Manifest
 from kheaders_adb.store.records import KernelRecord
 from kheaders_adb.store.store import Store
-from kheaders_adb.store.upkeep.problems import Problem, ProblemKind
-from kheaders_adb.store.upkeep.repair import ReadArchive, Repair, digest_of_file
+from kheaders_adb.store.upkeep.problems import REFRESH, REPAIR, Problem, ProblemKind
+from kheaders_adb.store.upkeep.repair import ReadArchive, Repair
 
 _STEP = "verifying the store"
 _UNREADABLE = (
     "see to it that it can be read; if the disk has lost it, remove the file and run this again"
 )
+_LOOKS = 5
 _FILES = (EntryKind.FILE, EntryKind.REGENERATED)
 
 
@@ -102,7 +103,9 @@ def _broken_record(store: Store, broken: BrokenRecord, *, repair: bool) -> Probl
     if broken.key is None:
         return replace(problem, remedy="move it out of the store")
     if not repair:
-        return replace(problem, remedy="pull again, or remove it with `verify --all --repair`")
+        return replace(
+            problem, remedy=f"{REFRESH}; `kheaders-adb verify --all --repair` removes it"
+        )
     with wrapped(_STEP, broken.path), guarded(store.root, exclusive=True):
         if store.find_kernel(broken.key) is None:  # else a pull has written it anew meanwhile
             broken.path.unlink(missing_ok=True)
@@ -128,15 +131,28 @@ class _Checker:
             path = f"{paths.TREES}/{tree}"
             seen, remedy = "this is not the name of a tree", "move it out of the store"
             return [Problem(tree, path, ProblemKind.TREE, seen, remedy=remedy)], 0
+        for _ in range(_LOOKS):
+            before = _inode(self._store.tree_path(tree))
+            found = self._look(tree)
+            if not found[0]:
+                break
+            with guarded(
+                self._store.root, exclusive=False
+            ):  # nothing is half removed or published now
+                if _inode(self._store.tree_path(tree)) == before:
+                    break
+            self._archives.pop(tree.partition("-")[0], None)
+        return found
+
+    def _look(self, tree: str) -> tuple[list[Problem], int]:
         top = self._store.tree_path(tree)
         problems: list[Problem] = []
         if not is_folder(top):
-            if any(record.tree == tree for record in self._store.records()):
-                problems.append(
-                    Problem(
-                        tree, f"{paths.TREES}/{tree}", ProblemKind.TREE, "the tree is not there"
-                    )
-                )
+            with guarded(self._store.root, exclusive=False):
+                named = any(record.tree == tree for record in self._store.records())
+                if named and not is_folder(top):
+                    path, seen = f"{paths.TREES}/{tree}", "the tree is not there"
+                    problems.append(Problem(tree, path, ProblemKind.TREE, seen, remedy=REPAIR))
             return problems, 0
         archive = self._archive(tree.partition("-")[0], tree)
         if archive is not None:
@@ -149,20 +165,17 @@ class _Checker:
             recorded, seen = None, error.seen
         if recorded is None:
             path = f"{paths.MANIFESTS}/{tree}.manifest"
-            problems.append(Problem(tree, path, ProblemKind.MANIFEST, seen))
-            files = 0
-        else:
-            self._damaged.clear()
-            found, files = self._compare(tree, top, recorded)
-            problems += self._with_sharers(found)
-        return (problems, files) if is_folder(top) else ([], 0)  # gc took it meanwhile
+            return [*problems, Problem(tree, path, ProblemKind.MANIFEST, seen, remedy=REFRESH)], 0
+        self._damaged.clear()
+        found, files = self._compare(tree, top, recorded)
+        return problems + self._with_sharers(found), files
 
     def _archive(self, digest: str, tree: str) -> Problem | None:
         """What is wrong with an archive; looked at once for all its trees."""
         if digest not in self._archives:
             path = self._store.archive_path(digest)
             seen = None
-            remedy = "pull again with --refresh"
+            remedy = REFRESH
             try:
                 if digest_of_file(path) != digest:
                     seen = "the archive's content has changed"
@@ -312,8 +325,9 @@ def _inode(path: Path) -> _Inode | None:
     return found.st_dev, found.st_ino
 
 
-def _fail(error: OSError) -> NoReturn:
-    raise error
+def _fail(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # it was removed meanwhile
+        raise error
 
 
 def _paths(top: Path) -> Iterator[str]:
