@@ -42,11 +42,19 @@ def try_lock(fd: int, *, exclusive: bool) -> bool:
 def is_locked(path: Path) -> bool:
     """Whether some process (this one included) holds the lock file ``path``.
 
+    It is taken for a moment to see that, so hold the store's own lock alone meanwhile: else two that look at
+    once take each other for holders.
+
     Raises:
         StoreError: the disk failed.
     """
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno not in READ_ONLY_ERRNOS:
+                raise
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # on local file systems that will do
     except FileNotFoundError:
         return False
     except OSError as error:

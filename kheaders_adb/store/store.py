@@ -311,10 +311,13 @@ class Store(Lookup):
         """Keep a kernel from being removed by gc.
 
         Raises:
-            StoreError: the disk failed.
+            StoreError: it is not staged, or not any more; or the disk failed.
         """
         path = self.pin_path(key)
-        with wrapped("pinning the kernel", path), guarded(self.root, exclusive=False):
+        step = "pinning the kernel"
+        with wrapped(step, path), guarded(self.root, exclusive=False):
+            if not is_there(self.kernel_path(key)):
+                raise StoreError(f"no kernel {key} is staged in {self.root}", step=step)
             path.touch()
 
     def unpin(self, key: str) -> bool:

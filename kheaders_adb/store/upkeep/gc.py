@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +97,10 @@ def collect(store: Store, policy: Policy | None = None, *, dry_run: bool = False
     usage = Usage.of(store)
     litter = 0
     if dry_run:
-        made = plan(store, policy.grace_s, _choose(store, policy, usage.copy()))
+        # Alone, because looking at locks takes them for a moment.
+        may_lock = os.access(store.root / paths.LOCKS, os.W_OK)
+        with guarded(store.root, exclusive=True) if may_lock else nullcontext():
+            made = plan(store, policy.grace_s, _choose(store, policy, usage.copy()))
     else:
         litter = scratch.sweep(store.root)
         made = _carry_out(

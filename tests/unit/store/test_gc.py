@@ -275,6 +275,17 @@ def test_looking_for_users_is_in_nobodys_way(store: Store, clock: Clock) -> None
             assert is_locked(path)
 
 
+def test_two_that_look_for_users_do_not_take_each_other_for_one(store: Store, clock: Clock) -> None:
+    """What a dry run looks at is looked at alone, as what a gc or a remove does."""
+    fill(store, clock, 1)
+    worker = threading.Thread(target=lambda: collect(store, dry_run=True))
+    with guarded(store.root, exclusive=True):
+        worker.start()
+        worker.join(0.2)
+        assert worker.is_alive()
+    worker.join()
+
+
 def test_what_is_in_use_is_not_said_to_be_removed(store: Store, clock: Clock) -> None:
     made = fill(store, clock, 1)[0]
     store.pin(made.key)
