@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +13,8 @@ import typer
 from kheaders_adb import settings
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import StoreChoice, Target
-from kheaders_adb.cli.kernels import find_kernel
-from kheaders_adb.errors import UsageError
+from kheaders_adb.cli.kernels import find_kernel, require_tree
+from kheaders_adb.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from kheaders_adb.device.device import Device
@@ -45,6 +46,10 @@ CpuOption = Annotated[
 ]
 
 
+#: How often headers are staged again that others have removed before they could be used.
+_ATTEMPTS = 5
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """A tree, the store that it is in, and the record of its kernel there."""
@@ -72,12 +77,10 @@ def names_a_device(target: Target) -> bool:
 
 def staged_tree(choice: StoreChoice, kernel: str, console: Console) -> Chosen:
     """The tree of a staged kernel; no device is asked."""
-    from kheaders_adb.ebpf.headers import read_tree
-
     store = choice.open()
     record = find_kernel(store, kernel, console)
     store.use(record)
-    return _caution(Chosen(read_tree(store.tree_path(record.tree)), store, record), console)
+    return _caution(Chosen(_read(store, record), store, record), console)
 
 
 def tree_for(
@@ -93,8 +96,6 @@ def tree_for(
     Raises:
         UsageError: both a device and a kernel are named on the command line.
     """
-    from kheaders_adb.ebpf.headers import read_tree
-
     if kernel is not None:
         if any((target.serial, target.usb, target.tcp, target.transport_id is not None)):
             raise UsageError(
@@ -105,7 +106,7 @@ def tree_for(
         return staged_tree(choice, "latest", console)
     staged, store, _ = staged_for(target, choice, console, module)
     record = store.resolve(staged.kernel.key)
-    return _caution(Chosen(read_tree(staged.tree), store, record), console)
+    return _caution(Chosen(_read(store, record), store, record), console)
 
 
 def staged_for(
@@ -120,6 +121,44 @@ def staged_for(
     staged, store, device = ensure_staged(target, choice, console, options)
     tell(staged, console, cached=False)
     return staged, store, device
+
+
+@contextmanager
+def kept_for(
+    target: Target, choice: StoreChoice, console: Console, module: Path | None
+) -> Iterator[tuple[Staged, Store, Device]]:
+    """As `staged_for`, and keep gc and remove from taking the tree while in the block.
+
+    Where one of them was quicker, the headers are staged once more.
+    """
+    for _ in range(_ATTEMPTS):
+        staged, store, device = staged_for(target, choice, console, module)
+        record = store.find_kernel(staged.kernel.key)
+        if record is None or record.tree != staged.tree.name:
+            continue
+        with store.in_use_if_there(record) as is_there:
+            if is_there:
+                yield staged, store, device
+                return
+    raise StoreError(
+        f"others remove the headers from {store.root} as soon as they are staged",
+        step="using the header tree",
+        hint="end the `gc` or `remove` that goes on there, then run the same command again",
+    )
+
+
+def _read(store: Store, record: KernelRecord) -> HeaderTree:
+    from kheaders_adb.ebpf.headers import read_tree
+
+    try:
+        return read_tree(require_tree(store, record))
+    except UsageError as error:
+        # It was a whole one when it was staged.
+        raise StoreError(
+            error.seen,
+            step="reading the staged tree",
+            hint=f"`kheaders-adb verify --repair {record.key[:12]}` puts back what is missing",
+        ) from error
 
 
 def _caution(chosen: Chosen, console: Console) -> Chosen:

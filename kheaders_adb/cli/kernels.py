@@ -9,9 +9,13 @@ import typer
 
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
+from kheaders_adb.errors import StoreError
 
 if TYPE_CHECKING:
-    from kheaders_adb.store import KernelRecord, Store
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from kheaders_adb.store import BrokenRecord, KernelRecord, Store
 
 
 def find_kernel(store: Store, kernel: str, console: Console) -> KernelRecord:
@@ -24,13 +28,48 @@ def find_kernel(store: Store, kernel: str, console: Console) -> KernelRecord:
     return record
 
 
+def require_tree(store: Store, record: KernelRecord) -> Path:
+    """Where a kernel's tree is.
+
+    Raises:
+        StoreError: it is not there: somebody has deleted it by hand, or removed the kernel meanwhile.
+    """
+    from kheaders_adb.store.faults import is_folder
+
+    tree = store.tree_path(record.tree)
+    if not is_folder(tree):
+        raise StoreError(
+            f"{tree} is not there",
+            step=f"using the headers of {record.identity.release}",
+            hint=f"`kheaders-adb verify --repair {record.key[:12]}` unpacks it again from its archive; "
+            "else run `kheaders-adb pull` again, or import the archive again",
+        )
+    return tree
+
+
+def warn_of_broken(console: Console, broken: Iterable[BrokenRecord]) -> None:
+    """Name the files among the records that are none; gc leaves whatever may be theirs."""
+    for found in broken:
+        console.warn(
+            f"{found.path}: {found.seen}; "
+            + (
+                "move it out of the store"
+                if found.key is None
+                else "the next pull of that kernel replaces it, `kheaders-adb verify --all --repair` "
+                "removes it; until then gc leaves what may belong to it"
+            )
+        )
+
+
 def list_kernels(store: StoreChoice, output: Output) -> None:
     """List the staged kernels, the newest first."""
     from kheaders_adb.cli.render import or_dash, table
 
     console = Console.standard(output)
     trees = store.open()
-    records = sorted(trees.records(), key=lambda record: -record.staged_at)
+    scan = trees.scan()
+    records = scan.records
+    warn_of_broken(console, scan.broken)
     if output.json:
         console.document({"kernels": [record_to_json(trees, record) for record in records]})
         return
@@ -103,7 +142,7 @@ def path(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:
     console = Console.standard(output)
     trees = store.open()
     record = find_kernel(trees, kernel, console)
-    tree = trees.tree_path(record.tree)
+    tree = require_tree(trees, record)
     if output.json:
         console.document({"kernel": {"key": record.key}, "tree": str(tree)})
     else:

@@ -10,7 +10,7 @@ import typer
 
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
-from kheaders_adb.cli.headers import ModuleOption, staged_for
+from kheaders_adb.cli.headers import ModuleOption, kept_for
 from kheaders_adb.ebpf.variables import Shell
 
 if TYPE_CHECKING:
@@ -41,9 +41,15 @@ def push(
     from kheaders_adb.ebpf.variables import format_environment
 
     console = Console.standard(output)
-    staged, _, device = staged_for(target, store, console, module)
-    tree = read_tree(staged.tree)
-    folder, sent = push_tree(device, staged.tree, _name(staged), PurePosixPath(to) if to else None)
+    with kept_for(target, store, console, module) as (staged, trees, device):
+        tree = read_tree(staged.tree)
+        folder, sent = push_tree(
+            device,
+            staged.tree,
+            trees.tree_entries(staged.tree.name),
+            _name(staged),
+            PurePosixPath(to) if to else None,
+        )
     console.say(
         f"{device.serial}: the headers of {staged.kernel.release} are in {folder}"
         + ("" if sent else " already")

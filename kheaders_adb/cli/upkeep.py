@@ -10,7 +10,7 @@ import typer
 
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
-from kheaders_adb.cli.kernels import find_kernel
+from kheaders_adb.cli.kernels import find_kernel, warn_of_broken
 from kheaders_adb.errors import StoreError, UsageError
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -69,6 +69,8 @@ def verify(
             f"{counted(len(done.trees), 'tree')}, {counted(done.files, 'file')}: "
             + (counted(len(done.problems), "problem") if done.problems else "all as recorded")
         )
+        if any(not problem.repaired and problem.remedy is None for problem in done.problems):
+            console.say("  hint: `kheaders-adb verify --all --repair` repairs what it can")
     return 0 if done.is_sound else StoreError.exit_code
 
 
@@ -117,6 +119,7 @@ def gc(
         keep_latest_per_device=keep_latest,
     )
     done = collect(store.open(), policy, dry_run=dry_run)
+    warn_of_broken(console, done.broken)
     if output.json:
         console.document(
             {
@@ -125,6 +128,7 @@ def gc(
                 "kept": done.kept,
                 "trees": list(done.trees),
                 "archives": list(done.archives),
+                "broken": [str(found.path) for found in done.broken],
                 "litter": done.litter,
                 "freed_bytes": done.freed_bytes,
             }

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 from kheaders_adb.adb.shell import ShellStream
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.script import compose
-from kheaders_adb.errors import NoHeadersError, StoreError, TransferError, UsageError
+from kheaders_adb.errors import (
+    DeviceChangedError,
+    NoHeadersError,
+    StoreError,
+    TransferError,
+    UsageError,
+)
+from kheaders_adb.store.faults import store_error
+from kheaders_adb.store.manifest import Entry, EntryKind
 from kheaders_adb.untrusted.text import one_line
 
 FOLDER = "kheaders"
@@ -18,70 +27,108 @@ FOLDER = "kheaders"
 
 _STEP = "putting the headers onto the device"
 _CHUNK_BYTES = 256 * 1024
-_NO_TAR, _FOREIGN, _CUT = 127, 17, 18
+_NO_TAR, _FOREIGN, _CUT, _PARTIAL, _ELSEWHERE = 127, 17, 18, 19, 20
+_PARENTS = ("/data/local/tmp", "/tmp")  # noqa: S108 - the device's
+_SENT = (EntryKind.DIRECTORY, EntryKind.SYMLINK, EntryKind.FILE, EntryKind.REGENERATED)
+_DAMAGED = "`kheaders-adb verify --all --repair` repairs it; then run the same command again"
+_CANNOT_HOLD = (
+    "the file system there loses some, maybe because names that differ only in case are one to it: "
+    "name another folder with --to"
+)
 
 MARK = ".kheaders-adb"
 
 
 def push_tree(
-    device: Device, tree: Path, name: str, target: PurePosixPath | None = None
+    device: Device,
+    tree: Path,
+    entries: Sequence[Entry],
+    name: str,
+    target: PurePosixPath | None = None,
 ) -> tuple[PurePosixPath, bool]:
     """Put a header tree onto the device and return where it is, and whether it had to be sent.
 
     Args:
         device: the device; its deadline bounds everything.
-        tree: the tree on this host.
-        name: what names the tree's content, safe in a file name; one of this name there is not sent again.
+        tree: the tree on this host, which the caller keeps from being removed meanwhile.
+        entries: what it holds, from its manifest.
+        name: what names the tree's content, safe in a file name; a whole one of this name there is not sent
+            again.
         target: the folder that becomes the tree; None for one called `name` in the device's temporary
             folder.
 
     Raises:
         UsageError: `target` holds something else, or is no absolute path.
         NoHeadersError: the device has no tar.
-        StoreError: it could not be unpacked there: the disk is full, or the shell may not write.
+        StoreError: the tree is not as its manifest says; or it could not be unpacked there: the disk is full,
+            the shell may not write, or the file system cannot hold it.
         TransferError, DeadlineError: the connection broke, or it took too long.
 
     Guarantees:
-        The folder is complete or absent; what was unpacked of a lost transfer is removed.
+        The folder is complete or absent; what was unpacked of a lost transfer is removed.  Every file was
+        compared with its digest while it was read, and the mark by which a tree is known again is sent after
+        all of them.
     """
     if target is not None and not target.is_absolute():
         raise UsageError(f"{target} is not an absolute path", step=_STEP, device=device.serial)
-    script = push_script(name, target)
-    stream = device.stream(script, step=_STEP)
+    content = [entry for entry in entries if entry.kind in _SENT]
+    count = _count(content)
+    stream = device.stream(push_script(name, count, target, device.boot_id), step=_STEP)
     try:
-        where, sent = _talk(device, stream, tree, name)
+        where, sent = _talk(device, stream, _tar(tree, content, f"{name} {count}"))
     finally:
         stream.close()
+    if target is None and where not in [f"{parent}/{FOLDER}/{name}" for parent in _PARENTS]:
+        raise TransferError(
+            f"it says that they are in {where[:200]!r}", step=_STEP, device=device.serial
+        )
     return target or PurePosixPath(where), sent
 
 
-def push_script(name: str, target: PurePosixPath | None = None) -> str:
+def push_script(
+    name: str, count: int, target: PurePosixPath | None = None, boot_id: str | None = None
+) -> str:
     """The script that unpacks a tree from its stdin.
 
     It says on stdout where that is, then ``present``, or ``absent`` and at last ``done``.
 
     Args:
         name, target: as for `push_tree`.
+        count: how many links, and files that are not empty, the tree has.
+        boot_id: the boot that is meant; in any other nothing is done.
     """
     return compose(
         "push",
         TARGET=target or "",
         FOLDER=FOLDER,
         NAME=name,
+        COUNT=count,
         MARK=MARK,
         NO_TAR=_NO_TAR,
         FOREIGN=_FOREIGN,
         CUT=_CUT,
+        PARTIAL=_PARTIAL,
+        ELSEWHERE=_ELSEWHERE,
+        BOOT=boot_id or "",
     )
 
 
-def _talk(device: Device, stream: ShellStream, tree: Path, name: str) -> tuple[str, bool]:
+def _count(entries: Iterable[Entry]) -> int:
+    """How many links and files the script on the device counts: no empty ones, and none behind a dot."""
+    return sum(
+        entry.kind is EntryKind.SYMLINK or entry.size_bytes > 0
+        for entry in entries
+        if not f"/{entry.path}".count("/.")
+    )
+
+
+def _talk(device: Device, stream: ShellStream, chunks: Iterable[bytes]) -> tuple[str, bool]:
     lines = _lines(stream)
     where, state = next(lines, ""), next(lines, "")
     if state == "absent":
         lost: TransferError | None = None
         try:
-            for chunk in _tar(tree, name):
+            for chunk in chunks:
                 stream.send_stdin(chunk)
             stream.close_stdin()
         except TransferError as error:
@@ -107,6 +154,14 @@ def _talk(device: Device, stream: ShellStream, tree: Path, name: str) -> tuple[s
         raise UsageError(
             seen, step=_STEP, device=device.serial, hint="name another folder with --to"
         )
+    if stream.exit_code == _PARTIAL:
+        raise StoreError(seen, step=_STEP, device=device.serial, hint=_CANNOT_HOLD)
+    if stream.exit_code == _ELSEWHERE:
+        raise DeviceChangedError(
+            f"the device rebooted meanwhile, or another one answers in its place: {seen}",
+            step=_STEP,
+            device=device.serial,
+        )
     if stream.exit_code in (0, _CUT):
         raise TransferError(seen, step=_STEP, device=device.serial)
     raise StoreError(
@@ -124,28 +179,41 @@ def _lines(stream: ShellStream) -> Iterator[str]:
         yield from (line.decode("utf-8", "replace") for line in whole)
 
 
-def _tar(tree: Path, name: str) -> Iterator[bytes]:
+def _tar(tree: Path, entries: Iterable[Entry], mark: str) -> Iterator[bytes]:
     """The tree as an uncompressed tar stream: phones have tar, but seldom xz."""
     held = _Held()
     with tarfile.open(fileobj=held, mode="w|", format=tarfile.GNU_FORMAT) as archive:
-        for path in sorted(tree.rglob("*")):
-            entry = archive.gettarinfo(path, str(path.relative_to(tree)))
-            entry.uid = entry.gid = 0
-            entry.uname = entry.gname = ""
-            entry.mode = 0o755 if entry.isdir() else 0o644
-            if entry.isreg():
-                # Two names of one file are two files there.
-                entry.type, entry.linkname, entry.size = tarfile.REGTYPE, "", path.stat().st_size
-                with path.open("rb") as content:
-                    archive.addfile(entry, content)
+        for entry in entries:
+            info = tarfile.TarInfo(entry.path)
+            info.mode = 0o644
+            if entry.kind is EntryKind.DIRECTORY:
+                info.type, info.mode = tarfile.DIRTYPE, 0o755
+                archive.addfile(info)
+            elif entry.kind is EntryKind.SYMLINK:
+                info.type, info.linkname = tarfile.SYMTYPE, entry.target or ""
+                archive.addfile(info)
             else:
-                archive.addfile(entry)
+                content = _checked(tree, entry)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
             if held.size_bytes >= _CHUNK_BYTES:
                 yield held.take()
-        mark = tarfile.TarInfo(MARK)
-        mark.mode, mark.size = 0o644, len(name.encode()) + 1
-        archive.addfile(mark, io.BytesIO(name.encode() + b"\n"))
+        last = tarfile.TarInfo(MARK)
+        last.mode, last.size = 0o644, len(mark.encode()) + 1
+        archive.addfile(last, io.BytesIO(mark.encode() + b"\n"))
     yield held.take()
+
+
+def _checked(tree: Path, entry: Entry) -> bytes:
+    """A file's content, which is that of its manifest."""
+    path = tree / entry.path
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise store_error(error, step=_STEP, path=path) from error
+    if sha256(content).hexdigest() != entry.sha256:
+        raise StoreError(f"{path} is not as it was staged", step=_STEP, hint=_DAMAGED)
+    return content
 
 
 class _Held(io.RawIOBase):

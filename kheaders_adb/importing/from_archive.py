@@ -88,6 +88,7 @@ def import_archive(
             for chunk in _chunks(path):
                 digest.update(chunk)
             if digest.hexdigest() in store.find_archive(path.stat().st_size):
+                store.mend_archive(digest.hexdigest(), _chunks(path))
                 return stager.restage(digest.hexdigest())
             return stager.stage(_chunks(path))
     except ArchiveError as error:

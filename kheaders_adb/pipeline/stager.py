@@ -133,13 +133,14 @@ class Stager:
             )
         judged = self._accept(self.judge(info.facts))
         if judged.verdict.level is Level.REPAIRED:
-            return self.stage((self.store.archive_path(sha256).read_bytes(),))
+            return self.stage((self.store.read_archive(sha256),))
         return self._record(judged, info.archive, sha256)
 
     def stage_or_restage(self, data: bytes) -> KernelRecord:
         """Stage an archive that is at hand as a whole; the same archive is never extracted twice."""
         sha256 = hashlib.sha256(data).hexdigest()
         if sha256 in self.store.find_archive(len(data)):
+            self.store.mend_archive(sha256, (data,))
             return self.restage(sha256)
         return self.stage((data,))
 

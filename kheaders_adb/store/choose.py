@@ -21,7 +21,9 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
     Args:
         store: the store.
         text: ``latest`` (the one staged last), ``@SERIAL`` (the one that this device was last seen
-            running), a release if only one kernel has it, or at least 4 digits of a key.
+            running), a release if only one kernel has it, or at least 4 digits of a key.  A whole key always
+            means that kernel; devices choose their releases, so that one which is the beginning of
+            another kernel's key means neither.
 
     Raises:
         UsageError: none or several are meant; the message lists them.
@@ -42,11 +44,19 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
         )
     if text == "latest":
         return records[0]
-    meant = [record for record in records if record.identity.release == text]
-    if not meant and _KEY_PREFIX.fullmatch(text) is not None:
-        meant = [record for record in records if record.key.startswith(text)]
+    is_prefix = _KEY_PREFIX.fullmatch(text) is not None
+    by_release = [record for record in records if record.identity.release == text]
+    by_key = [record for record in records if is_prefix and record.key.startswith(text)]
+    meant = list({record.key: record for record in by_release + by_key}.values())
     if len(meant) == 1:
         return meant[0]
+    if by_release and by_key:
+        raise UsageError(
+            f"{text!r} means {len(meant)} kernels: as a release, {_listed(by_release)}; "
+            f"as the beginning of a key, {_listed(by_key)}",
+            step=_CHOOSING,
+            hint=f"give a whole key: {' or '.join(record.key for record in meant[:_MAX_NAMED])}",
+        )
     if meant:
         raise UsageError(
             f"{text!r} means {len(meant)} kernels: {_listed(meant)}",

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 
 @functools.cache
@@ -45,12 +46,16 @@ def sync_below(folder: Path, folder_fd: int) -> None:
         if error:
             raise OSError(error, os.strerror(error), os.fspath(folder))
         return
-    for parent, _folders, files in os.walk(folder, topdown=False):
+    for parent, _folders, files in os.walk(folder, topdown=False, onerror=_fail):
         for name in files:
             path = Path(parent, name)
             if not path.is_symlink():
                 fsync_path(path)
         fsync_path(Path(parent))
+
+
+def _fail(error: OSError) -> NoReturn:
+    raise error
 
 
 def fsync_path(path: Path) -> None:

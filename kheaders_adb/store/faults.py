@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,9 @@ _HINTS = {
     errno.ENOLCK: f"this file system gives no locks (NFS without its lock service?): {_ELSEWHERE}",
     errno.EOPNOTSUPP: f"this file system lacks something the store needs: {_ELSEWHERE}",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.EISDIR: "a folder stands where the store has a file: move it away",
+    errno.ELOOP: "a link stands where the store has a file or a folder: remove it",
+    errno.ENFILE: "too many files are open on this machine: end some programs and try again",
     errno.ENOTDIR: f"a file stands where the store needs a folder: remove it, or {_ELSEWHERE}",
 }
 
@@ -38,6 +42,37 @@ def free_bytes(path: Path) -> int | None:
             continue
         return found.f_bavail * found.f_frsize
     return None
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is something at ``path``, a dangling link too.
+
+    Unlike ``Path.exists``, which says no where it should say "I cannot tell": on some of that "no", files are
+    removed and replaced.
+
+    Raises:
+        StoreError: nobody can tell, because the disk failed or a folder may not be entered.
+    """
+    return _mode(path) is not None
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder at ``path``, not a link to one.
+
+    Raises:
+        StoreError: as :func:`is_there`.
+    """
+    mode = _mode(path)
+    return mode is not None and stat.S_ISDIR(mode)
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        return os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise store_error(error, step="looking into the store", path=path) from error
 
 
 def store_error(error: OSError, *, step: str, path: Path | str) -> StoreError:

@@ -6,6 +6,7 @@ process exclude each other as well, because every lock is taken on a descriptor 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -41,11 +42,19 @@ def try_lock(fd: int, *, exclusive: bool) -> bool:
 def is_locked(path: Path) -> bool:
     """Whether some process (this one included) holds the lock file ``path``.
 
+    It is taken for a moment to see that, so hold the store's own lock alone meanwhile: else two that look at
+    once take each other for holders.
+
     Raises:
         StoreError: the disk failed.
     """
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno not in READ_ONLY_ERRNOS:
+                raise
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # on local file systems that will do
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -124,5 +133,7 @@ def _open_lock_file(path: Path, *, exclusive: bool) -> int | None:
             raise store_error(error, step="locking the store", path=path) from error
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno == errno.ENOENT or error.errno in READ_ONLY_ERRNOS:
+            return None
+        raise store_error(error, step="locking the store", path=path) from error

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kheaders_adb.errors import StoreError
 from kheaders_adb.store import paths
-from kheaders_adb.store.faults import store_error, wrapped
+from kheaders_adb.store.faults import is_folder, store_error, wrapped
 from kheaders_adb.store.records import (
     DeviceRecord,
     KernelRecord,
@@ -16,16 +17,26 @@ from kheaders_adb.store.records import (
     kernel_from_json,
 )
 
+if TYPE_CHECKING:
+    from kheaders_adb.store.manifest import Entry, TreeInfo, TreeSize
+
 _READING = "reading a record of the store"
 _MAX_RECORD_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class BrokenRecord:
-    """A file of the store that cannot be used, and why."""
+    """A file among the records that is none, and why not.
+
+    Attributes:
+        path: the file.
+        seen: why it is no record.
+        key: the key of the kernel whose record it would be; None for a stranger, which was not read.
+    """
 
     path: Path
     seen: str
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +111,14 @@ class Lookup:
         """
         return self.root / paths.LOCKS / f"use-{paths.require_sha256(key)}"
 
+    def tree_lock_path(self, tree: str) -> Path:
+        """The lock file that is held while a tree is in use, whatever record names it by then.
+
+        Raises:
+            StoreError: that is no name of a tree.
+        """
+        return self.root / paths.LOCKS / f"tree-{paths.require_tree(tree)}"
+
     def pin_path(self, key: str) -> Path:
         """The file that keeps a kernel from gc, if it is pinned.
 
@@ -107,6 +126,92 @@ class Lookup:
             StoreError: that is no key.
         """
         return self.root / paths.PINS / paths.require_sha256(key)
+
+    def tree_info(self, tree: str) -> TreeInfo | None:
+        """What a tree's archive says of its kernel, and in what the tree differs from that archive.
+
+        Args:
+            tree: its name: an archive's sha256, or ``KernelRecord.tree``.
+
+        Returns:
+            That, or None if the tree is not there or its manifest is damaged.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        from kheaders_adb.store import manifest
+
+        path = self.manifest_path(tree)
+        try:
+            if not is_folder(self.tree_path(tree)):
+                return None
+            return manifest.decode_info(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise store_error(error, step="reading a manifest", path=path) from error
+        except StoreError:
+            return None  # damaged: the tree counts as absent, and `verify` says so
+
+    def read_archive(self, sha256: str) -> bytes:
+        """An archive's bytes, checked against its digest.
+
+        Raises:
+            StoreError: it is not there or damaged, or the disk failed.
+        """
+        from kheaders_adb.store import digest
+
+        path = self.archive_path(sha256)
+        with wrapped("reading the archive", path):
+            if digest.has_digest(path, sha256):
+                return path.read_bytes()
+        raise StoreError(
+            f"{path} is missing or damaged",
+            step="reading the archive",
+            hint="add --refresh: then it is read from the device again",
+        )
+
+    def tree_entries(self, tree: str) -> tuple[Entry, ...]:
+        """What a tree holds, entry by entry.
+
+        Raises:
+            StoreError: its manifest is not there or damaged, or the disk failed.
+        """
+        from kheaders_adb.store import manifest
+
+        path = self.manifest_path(tree)
+        text = self._read(path)
+        seen = "it is not there"
+        if text is not None:
+            try:
+                return manifest.decode(text[0]).entries
+            except StoreError as error:
+                seen = error.seen
+        raise StoreError(
+            f"{path}: {seen}",
+            step="reading a manifest",
+            hint="run `kheaders-adb pull --refresh`, or import the archive again",
+        )
+
+    def tree_size(self, tree: str) -> TreeSize | None:
+        """How many files a tree has and how long they are, quickly; None if its manifest is not there.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        from kheaders_adb.store import manifest
+
+        path = self.manifest_path(tree)
+        try:
+            with path.open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - manifest.TAIL_BYTES))
+                return manifest.decode_size(file.read())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise store_error(error, step="reading a manifest", path=path) from error
+        except StoreError:
+            return None  # damaged, as in tree_info
 
     def records(self) -> list[KernelRecord]:
         """All kernels, staged last first; files that are no records are left out (see :meth:`scan`).
@@ -120,17 +225,22 @@ class Lookup:
         """All kernels, staged last first, and the files in their folder that are no records.
 
         Raises:
-            StoreError: the disk failed.
+            StoreError: the disk failed.  A file that cannot be read may well be a record, so that it is
+                neither left out nor called broken.
         """
         records, broken = [], []
         for path in self.listing(paths.KERNELS):
+            key = path.name.removesuffix(".json")
+            if paths.SHA256.fullmatch(key) is None or key == path.name:
+                broken.append(BrokenRecord(path, "this is not the name of a record"))
+                continue
+            found = self._read(path)
+            if found is None:
+                continue  # removed meanwhile
             try:
-                record = self.read_kernel(path)
+                records.append(_kernel(path, *found))
             except StoreError as error:
-                broken.append(BrokenRecord(path, error.seen))
-            else:
-                if record is not None:
-                    records.append(record)
+                broken.append(BrokenRecord(path, error.seen, key))
         records.sort(key=lambda record: (-record.staged_at, record.key))
         return Scan(tuple(records), tuple(broken))
 
@@ -194,7 +304,8 @@ class Lookup:
         if not self._exists:
             return []
         with wrapped("listing the store", path):
-            return sorted(path.iterdir())
+            # NFS shows what is removed and still open; nobody can do anything with that.
+            return sorted(item for item in path.iterdir() if not item.name.startswith(".nfs"))
 
     def read_if_there(self, path: Path) -> bytes | None:
         """A file's content, or None if it is not there.
@@ -229,9 +340,26 @@ class Lookup:
             StoreError: the file is no record, or the disk failed.
         """
         found = self._read(path)
+        return None if found is None else _kernel(path, *found)
+
+    def find_kernel(self, key: str) -> KernelRecord | None:
+        """A kernel's record; None if it is not there, or was read and is none.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        path = self.kernel_path(key)
+        found = self._read(path)
         if found is None:
             return None
-        record = kernel_from_json(found[0], last_used_at=found[1])
-        if path.name != f"{record.key}.json":
-            raise StoreError("it is the record of another kernel", step=_READING)
-        return record
+        try:
+            return _kernel(path, *found)
+        except StoreError:
+            return None  # staging again repairs it, and `list` and `verify` name it
+
+
+def _kernel(path: Path, text: bytes, modified_at: float) -> KernelRecord:
+    record = kernel_from_json(text, last_used_at=modified_at)
+    if path.name != f"{record.key}.json":
+        raise StoreError("it is the record of another kernel", step=_READING)
+    return record

@@ -8,6 +8,7 @@ being made for one that was left behind.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -16,10 +17,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kheaders_adb.store import paths
-from kheaders_adb.store.faults import READ_ONLY_ERRNOS, wrapped
+from kheaders_adb.store.faults import wrapped
 from kheaders_adb.store.locks import guarded, try_lock
 
 _LOCK = "lock"
+_WITHOUT_OWNER = frozenset({errno.ENOENT, errno.ELOOP})
 
 
 def new_name() -> str:
@@ -118,8 +120,9 @@ def _take_over(path: Path) -> tuple[bool, int | None]:
         fd = os.open(path / _LOCK if is_folder else path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError as error:
         # Entries are made under the lock that is held here, so one without a lock file lost its owner
-        # while it was made or unmade.  An entry of another user is that user's to sweep.
-        return error.errno not in READ_ONLY_ERRNOS, None
+        # while it was made or unmade; and nobody here makes links.  Whatever else keeps a lock from being
+        # looked at (another user's entry, too few descriptors, a disk that fails) says nothing of its owner.
+        return error.errno in _WITHOUT_OWNER, None
     if try_lock(fd, exclusive=True):
         return True, fd
     os.close(fd)

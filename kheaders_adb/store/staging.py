@@ -10,14 +10,17 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Self
 
+from kheaders_adb.errors import StoreError
 from kheaders_adb.model import Archive, ArchiveFacts, Member, MemberKind
 from kheaders_adb.store import durable, manifest, paths, scratch
-from kheaders_adb.store.faults import wrapped
+from kheaders_adb.store.digest import has_digest
+from kheaders_adb.store.faults import is_folder, wrapped
 from kheaders_adb.store.locks import guarded
 from kheaders_adb.store.manifest import TreeInfo
 from kheaders_adb.store.writer import TreeWriter
@@ -174,13 +177,15 @@ class Staging:
         manifest_path = self._root / paths.MANIFESTS / f"{tree}.manifest"
         tree_path = self._root / paths.TREES / tree
         moves = []
-        if not _has_size(archive_path, archive.size_bytes):
+        if not has_digest(archive_path, archive.sha256):
             moves.append((self._folder / "archive", archive_path))
-        if tree_path.is_dir() and manifest_path.exists():
+        there = is_folder(tree_path)
+        if there and _is_whole(manifest_path):
             os.utime(tree_path)  # in use from now on, as far as gc is concerned
         else:
-            if tree_path.is_dir():
-                # Half of a publication that a power cut undid: nobody can tell what it holds.
+            if there:
+                # Half of a publication that a power cut undid, or a tree whose manifest is damaged: nobody
+                # can tell what it holds.
                 moves.append((tree_path, self._folder / "half"))
             moves.append((self._folder / "manifest", manifest_path))
             moves.append((self._folder / "tree", tree_path))
@@ -270,8 +275,38 @@ def _undo(moves: list[tuple[Path, Path]]) -> None:
                 target.unlink()  # works on a full disk too
 
 
-def _has_size(path: Path, size_bytes: int) -> bool:
+def _is_whole(path: Path) -> bool:
+    """Whether there is a manifest that is not damaged."""
     try:
-        return path.stat().st_size == size_bytes
+        text = path.read_bytes()
     except FileNotFoundError:
         return False
+    try:
+        manifest.checked_body(text)
+    except StoreError:
+        return False
+    return True
+
+
+def mend_archive(root: Path, digest: str, chunks: Iterable[bytes]) -> None:
+    """Put an archive into its place unless the one that is there is sound; its tree is there already.
+
+    Args:
+        root: the store.
+        digest: the archive's sha256.
+        chunks: its bytes; not touched where they are not needed.
+
+    Raises:
+        StoreError: the disk failed, or these are not its bytes.
+    """
+    path = root / paths.ARCHIVES / f"{paths.require_sha256(digest)}.tar.xz"
+    with wrapped("storing the archive", path):
+        if has_digest(path, digest):
+            return
+        content = b"".join(chunks)
+        if sha256(content).hexdigest() != digest:
+            raise StoreError(f"these are not the bytes of {path}", step="storing the archive")
+        with guarded(root, exclusive=False), scratch.draft(root, content) as draft:
+            draft.chmod(0o444)
+            draft.rename(path)
+        durable.fsync_path(path.parent)

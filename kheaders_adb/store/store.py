@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING
 from kheaders_adb.errors import StoreError
 from kheaders_adb.model import Evidence, KernelIdentity
 from kheaders_adb.store import choose, paths
-from kheaders_adb.store.faults import READ_ONLY_ERRNOS, store_error, wrapped
+from kheaders_adb.store.faults import (
+    READ_ONLY_ERRNOS,
+    is_folder,
+    is_there,
+    store_error,
+    wrapped,
+)
 from kheaders_adb.store.locks import guarded, locked
 from kheaders_adb.store.lookup import Lookup
 from kheaders_adb.store.records import (
@@ -27,7 +33,6 @@ from kheaders_adb.store.records import (
 )
 
 if TYPE_CHECKING:
-    from kheaders_adb.store.manifest import TreeInfo, TreeSize
     from kheaders_adb.store.staging import Staging
 
 
@@ -110,13 +115,10 @@ class Store(Lookup):
             return None
         path = self.kernel_path(key)
         with guarded(self.root, exclusive=False):
-            try:
-                record = self.read_kernel(path)
-            except StoreError:
-                return None  # broken: staging again repairs it, and `list` and `verify` name it
+            record = self.find_kernel(key)
             if (
                 record is None
-                or not self.manifest_path(record.tree).exists()
+                or not is_there(self.manifest_path(record.tree))
                 or not self._use(self.tree_path(record.tree), path)
             ):
                 return None
@@ -145,27 +147,38 @@ class Store(Lookup):
         Raises:
             StoreError: the tree is gone already, or the disk failed.
         """
-        with ExitStack() as held:
-            with guarded(self.root, exclusive=False):
-                held.enter_context(
-                    locked(
-                        self.use_lock_path(record.key),
-                        exclusive=False,
-                        timeout_s=_PROBED_S,
-                        purpose="removing this kernel",
-                    )
+        with self.in_use_if_there(record) as is_there:
+            if not is_there:
+                raise StoreError(
+                    f"{self.tree_path(record.tree)} is not there",
+                    step="using the header tree",
+                    hint="it was removed meanwhile: run `kheaders-adb pull` again",
                 )
-                tree = self.tree_path(record.tree)
-                if not self._use(tree, self.kernel_path(record.key)):
-                    raise StoreError(
-                        f"{tree} is not there",
-                        step="using the header tree",
-                        hint="it was removed meanwhile: run `kheaders-adb pull` again",
-                    )
             yield
 
+    @contextmanager
+    def in_use_if_there(self, record: KernelRecord) -> Iterator[bool]:
+        """As :meth:`in_use`, but give False where the tree is gone already.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        with ExitStack() as held:
+            with guarded(self.root, exclusive=False):
+                for path in (self.use_lock_path(record.key), self.tree_lock_path(record.tree)):
+                    held.enter_context(
+                        locked(
+                            path,
+                            exclusive=False,
+                            timeout_s=_PROBED_S,
+                            purpose="removing this kernel",
+                        )
+                    )
+                found = self._use(self.tree_path(record.tree), self.kernel_path(record.key))
+            yield found
+
     def find_archive(self, size_bytes: int) -> tuple[str, ...]:
-        """The stored archives of exactly this size whose trees are complete.
+        """The stored archives of exactly this size whose trees and manifests are there and whole.
 
         They count as used now, so that gc leaves them until the caller has recorded its kernel.
 
@@ -192,57 +205,11 @@ class Store(Lookup):
                 if (
                     paths.SHA256.fullmatch(sha256) is not None
                     and entry.stat().st_size == size_bytes
-                    and self.manifest_path(sha256).exists()
+                    and self.tree_info(sha256) is not None
                     and self._use(self.tree_path(sha256))
                 ):
                     found.append(sha256)
         return tuple(sorted(found))
-
-    def tree_info(self, tree: str) -> TreeInfo | None:
-        """What a tree's archive says of its kernel, and in what the tree differs from that archive.
-
-        Args:
-            tree: its name: an archive's sha256, or ``KernelRecord.tree``.
-
-        Returns:
-            That, or None if the tree is not there or its manifest is damaged.
-
-        Raises:
-            StoreError: the disk failed.
-        """
-        from kheaders_adb.store import manifest
-
-        path = self.manifest_path(tree)
-        try:
-            if not self.tree_path(tree).is_dir():
-                return None
-            return manifest.decode_info(path.read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise store_error(error, step="reading a manifest", path=path) from error
-        except StoreError:
-            return None  # damaged: the tree counts as absent, and `verify` says so
-
-    def tree_size(self, tree: str) -> TreeSize | None:
-        """How many files a tree has and how long they are, quickly; None if its manifest is not there.
-
-        Raises:
-            StoreError: the disk failed.
-        """
-        from kheaders_adb.store import manifest
-
-        path = self.manifest_path(tree)
-        try:
-            with path.open("rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - manifest.TAIL_BYTES))
-                return manifest.decode_size(file.read())
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise store_error(error, step="reading a manifest", path=path) from error
-        except StoreError:
-            return None  # damaged, as in tree_info
 
     def archive_lock(
         self, size_bytes: int, *, timeout_s: float = 300.0
@@ -265,6 +232,20 @@ class Store(Lookup):
             timeout_s=timeout_s,
             purpose=f"staging an archive of {size_bytes} bytes",
         )
+
+    def mend_archive(self, sha256: str, chunks: Iterable[bytes]) -> None:
+        """Replace the archive of a tree that is there, if it is missing or damaged.
+
+        Args:
+            sha256: its digest.
+            chunks: its bytes; not touched where they are not needed.
+
+        Raises:
+            StoreError: the disk failed, or these are not its bytes.
+        """
+        from kheaders_adb.store.staging import mend_archive
+
+        mend_archive(self.root, sha256, chunks)
 
     def stage(self) -> Staging:
         """A new tree in the making, to be used as a context manager.
@@ -295,7 +276,7 @@ class Store(Lookup):
         step = "recording the kernel"
         with wrapped(step, path), guarded(self.root, exclusive=False):
             tree = self.tree_path(record.tree)
-            if not tree.is_dir() or not self.manifest_path(record.tree).exists():
+            if not is_folder(tree) or not is_there(self.manifest_path(record.tree)):
                 raise StoreError(
                     f"{tree} is not there", step=step, hint="run the same command again"
                 )
@@ -330,10 +311,13 @@ class Store(Lookup):
         """Keep a kernel from being removed by gc.
 
         Raises:
-            StoreError: the disk failed.
+            StoreError: it is not staged, or not any more; or the disk failed.
         """
         path = self.pin_path(key)
-        with wrapped("pinning the kernel", path), guarded(self.root, exclusive=False):
+        step = "pinning the kernel"
+        with wrapped(step, path), guarded(self.root, exclusive=False):
+            if not is_there(self.kernel_path(key)):
+                raise StoreError(f"no kernel {key} is staged in {self.root}", step=step)
             path.touch()
 
     def unpin(self, key: str) -> bool:
@@ -376,7 +360,7 @@ class Store(Lookup):
             if error.errno not in READ_ONLY_ERRNOS:
                 raise store_error(error, step="using the store", path=path) from error
             # Somebody else's store: it can be used, only not marked as used.
-            return path.exists()
+            return is_there(path)
         return True
 
     def _note_device(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -20,13 +25,19 @@ from kheaders_adb.errors import (
     TransferError,
     UsageError,
 )
+from kheaders_adb.store import Store
+from kheaders_adb.store.manifest import Entry, EntryKind
+from kheaders_adb.store.upkeep.gc import Policy, collect, remove
 
 from .devices import Device, own
 from .faults import Action, Direction
 from .server import Server
+from .test_cli import Cli
 
 NAME = "6.1.0-mini-0123456789abcdef"
 DEFAULT = f"/data/local/tmp/kheaders/{NAME}"
+MARKED = {MARK: f"{NAME} 61\n".encode()}
+"""59 files that are not empty, another name of one of them, and a link."""
 SERVICE = "shell,v2,raw:# kheaders-adb push\n"
 
 
@@ -50,6 +61,26 @@ def connect(server: Server, timeout_s: float = 30.0) -> OurDevice:
     return OurDevice.select(adb, Selection(), Deadline.after(timeout_s))
 
 
+def entries_of(tree: Path) -> list[Entry]:
+    """What a manifest says of such a tree."""
+    return [entry_of(path, str(path.relative_to(tree))) for path in sorted(tree.rglob("*"))]
+
+
+def entry_of(path: Path, name: str) -> Entry:
+    if path.is_symlink():
+        return Entry(name, EntryKind.SYMLINK, target=str(path.readlink()))
+    if path.is_dir():
+        return Entry(name, EntryKind.DIRECTORY)
+    content = path.read_bytes()
+    return Entry(name, EntryKind.FILE, len(content), hashlib.sha256(content).hexdigest())
+
+
+def send(
+    device: OurDevice, tree: Path, name: str, target: PurePosixPath | None = None
+) -> tuple[PurePosixPath, bool]:
+    return push_tree(device, tree, entries_of(tree), name, target)
+
+
 def files(root: Path) -> dict[str, bytes | str]:
     return {
         str(path.relative_to(root)): str(path.readlink())
@@ -61,35 +92,36 @@ def files(root: Path) -> dict[str, bytes | str]:
 
 
 def test_the_tree_arrives_as_it_is(server: Server, device: Device, tree: Path) -> None:
-    assert push_tree(connect(server), tree, NAME) == (PurePosixPath(DEFAULT), True)
+    assert send(connect(server), tree, NAME) == (PurePosixPath(DEFAULT), True)
     there = device.host_path(DEFAULT)
-    assert files(there) == files(tree) | {MARK: f"{NAME}\n".encode()}
+    assert files(there) == files(tree) | MARKED
     assert (there / "include/part1/header1.h").stat().st_mode & 0o777 == 0o644
     assert (there / "include").stat().st_mode & 0o777 == 0o755
 
 
 def test_what_is_there_is_not_sent_again(server: Server, device: Device, tree: Path) -> None:
-    push_tree(connect(server), tree, NAME)
-    (device.host_path(DEFAULT) / "include/part1/header1.h").write_text("still the same")
-    assert push_tree(connect(server), tree, NAME) == (PurePosixPath(DEFAULT), False)
-    assert (device.host_path(DEFAULT) / "include/part1/header1.h").read_text() == "still the same"
+    send(connect(server), tree, NAME)
+    changed = device.host_path(DEFAULT) / "include/part1/header1.h"
+    changed.write_text("still the same")
+    assert send(connect(server), tree, NAME) == (PurePosixPath(DEFAULT), False)
+    assert changed.read_text() == "still the same"
 
 
 def test_a_folder_of_ours_is_replaced_and_no_other(
     server: Server, device: Device, tree: Path
 ) -> None:
     target = PurePosixPath("/data/local/tmp/my headers")
-    push_tree(connect(server), tree, "older", target)
+    send(connect(server), tree, "older", target)
     (device.host_path(str(target)) / "include/gone.h").touch()
-    assert push_tree(connect(server), tree, NAME, target) == (target, True)
-    assert files(device.host_path(str(target))) == files(tree) | {MARK: f"{NAME}\n".encode()}
+    assert send(connect(server), tree, NAME, target) == (target, True)
+    assert files(device.host_path(str(target))) == files(tree) | MARKED
 
     device.put("/data/local/tmp/mine/precious", b"1")
     with pytest.raises(UsageError, match="is not a tree of ours"):
-        push_tree(connect(server), tree, NAME, PurePosixPath("/data/local/tmp/mine"))
+        send(connect(server), tree, NAME, PurePosixPath("/data/local/tmp/mine"))
     assert files(device.host_path("/data/local/tmp/mine")) == {"precious": b"1"}
     with pytest.raises(UsageError, match="not an absolute path"):
-        push_tree(connect(server), tree, NAME, PurePosixPath("mine"))
+        send(connect(server), tree, NAME, PurePosixPath("mine"))
 
 
 @pytest.mark.parametrize("action", [Action.CLOSE, Action.RESET])
@@ -99,12 +131,12 @@ def test_a_lost_connection_leaves_nothing(
 ) -> None:
     fault = server.inject(action, SERVICE, offset, direction=Direction.IN)
     with pytest.raises(TransferError):
-        push_tree(connect(server), tree, NAME)
+        send(connect(server), tree, NAME)
     assert fault.fired == 1
     parent = device.host_path(DEFAULT).parent
     wait_until_empty(parent)
     # And the next one works, leftover or not.
-    push_tree(connect(server), tree, NAME)
+    send(connect(server), tree, NAME)
     assert [path.name for path in parent.iterdir()] == [NAME]
 
 
@@ -130,7 +162,7 @@ def test_a_stream_cut_between_two_members_is_not_taken_for_whole(
 
     monkeypatch.setattr(module, "_tar", without_end)
     with pytest.raises(TransferError, match="the stream was cut"):
-        push_tree(connect(server), tree, NAME)
+        send(connect(server), tree, NAME)
     assert list(device.host_path(DEFAULT).parent.iterdir()) == []
 
 
@@ -143,7 +175,7 @@ def test_what_a_killed_device_shell_left_is_swept(
     parent = device.host_path(DEFAULT).parent
     for path in (parent, *parent.rglob("*")):
         own(path)
-    push_tree(connect(server), tree, NAME)
+    send(connect(server), tree, NAME)
     assert {path.name for path in parent.iterdir()} == {
         NAME,
         f"{NAME}.1.tmp",
@@ -153,13 +185,13 @@ def test_what_a_killed_device_shell_left_is_swept(
 def test_a_device_without_tar(server: Server, tree: Path) -> None:
     server.add_device(without=("tar",))
     with pytest.raises(NoHeadersError, match="there is no tar"):
-        push_tree(connect(server), tree, NAME)
+        send(connect(server), tree, NAME)
 
 
 def test_a_full_disk_is_said_by_the_device(server: Server, device: Device, tree: Path) -> None:
     device.limit_files(8)
     with pytest.raises(StoreError) as caught:
-        push_tree(connect(server), tree, NAME)
+        send(connect(server), tree, NAME)
     assert "--to" in (caught.value.hint or "")
     assert files(device.host_path("/data/local/tmp")) == {}
 
@@ -167,6 +199,93 @@ def test_a_full_disk_is_said_by_the_device(server: Server, device: Device, tree:
 def test_silence_ends_with_the_deadline(server: Server, device: Device, tree: Path) -> None:
     server.inject(Action.STALL, SERVICE, 3_000, direction=Direction.IN)
     with pytest.raises(KheadersError) as caught:
-        push_tree(connect(server, timeout_s=2.0), tree, NAME)
+        send(connect(server, timeout_s=2.0), tree, NAME)
     assert caught.value.exit_code == 7
     server.plan.released.set()
+
+
+def lose_a_file(there: Path) -> None:
+    (there / "include/part1/header1.h").unlink()
+
+
+def lose_a_content(there: Path) -> None:
+    (there / "include/part1/header1.h").write_bytes(b"")
+
+
+def lose_all(there: Path) -> None:
+    shutil.rmtree(there / "include")
+
+
+def be_of_an_older_version(there: Path) -> None:
+    (there / MARK).write_text(f"{NAME}\n")
+
+
+@pytest.mark.parametrize("damage", [lose_a_file, lose_a_content, lose_all, be_of_an_older_version])
+def test_what_is_there_and_not_whole_is_sent_again(
+    server: Server, device: Device, tree: Path, damage: Callable[[Path], None]
+) -> None:
+    send(connect(server), tree, NAME)
+    damage(device.host_path(DEFAULT))
+    assert send(connect(server), tree, NAME) == (PurePosixPath(DEFAULT), True)
+    assert files(device.host_path(DEFAULT)) == files(tree) | MARKED
+    assert send(connect(server), tree, NAME) == (PurePosixPath(DEFAULT), False)
+
+
+@pytest.mark.parametrize("damage", [shutil.rmtree, lose_a_file, lose_a_content])
+def test_a_tree_that_is_not_whole_on_the_host_is_never_called_complete(
+    server: Server, device: Device, tree: Path, damage: Callable[[Path], None]
+) -> None:
+    entries = entries_of(tree)
+    if damage is lose_a_content:
+        (tree / "include/part1/header1.h").chmod(0o644)
+    damage(tree)
+    with pytest.raises(StoreError, match=str(tree)):
+        push_tree(connect(server), tree, entries, NAME)
+    wait_until_empty(device.host_path(DEFAULT).parent)
+
+
+def test_a_file_system_that_loses_files_is_noticed(
+    server: Server, device: Device, tree: Path
+) -> None:
+    """As where names that differ only in case are one: unpacking says nothing of it."""
+    entries = entries_of(tree)
+    twin = next(entry for entry in entries if entry.size_bytes)
+    with pytest.raises(StoreError, match="61 of 62 files") as caught:
+        push_tree(connect(server), tree, [*entries, twin], NAME)
+    assert "differ only in case" in (caught.value.hint or "")
+    assert list(device.host_path(DEFAULT).parent.iterdir()) == []
+
+
+def test_many_hosts_push_at_once(server: Server, device: Device, tree: Path) -> None:
+    with ThreadPoolExecutor(6) as hosts:
+        pushes = [hosts.submit(send, connect(server), tree, NAME) for _ in range(6)]
+        assert {push.result()[0] for push in pushes} == {PurePosixPath(DEFAULT)}
+    assert files(device.host_path(DEFAULT)) == files(tree) | MARKED
+    assert [path.name for path in device.host_path(DEFAULT).parent.iterdir()] == [NAME]
+
+
+@pytest.mark.parametrize("moment", [SERVICE, "host:transport"], ids=["being sent", "being found"])
+def test_gc_and_remove_leave_what_is_being_pushed(
+    server: Server, device: Device, tmp_path: Path, moment: str
+) -> None:
+    cli = Cli(server, tmp_path)
+    tree = Path(cli("pull").out.strip())
+    store = Store.open(cli.store)
+    (made,) = store.records()
+    refused: list[str] = []
+
+    def interfere() -> None:
+        collect(store, Policy(max_kernels=0, grace_s=0))
+        for record in store.records():
+            try:
+                remove(store, record.key)
+            except StoreError as error:
+                refused.append(error.seen)
+
+    fault = server.inject(Action.CALL, moment, direction=Direction.IN, call=interfere)
+    done = cli("push", "--json")
+    assert (done.code, fault.done) == (0, 1), done.err
+    folder = device.host_path(json.loads(done.out)["folder"])
+    assert files(folder).keys() == files(tree).keys() | {MARK}
+    if moment == SERVICE:
+        assert refused == [f"kernel {made.key[:12]} is being used by a running command"]

@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from kheaders_adb.errors import StoreError, UsageError
-from kheaders_adb.store import durable, manifest
+from kheaders_adb.store import durable
 from kheaders_adb.store.faults import wrapped
 from kheaders_adb.store.manifest import EntryKind
 from kheaders_adb.store.records import KernelRecord
@@ -16,7 +16,7 @@ from kheaders_adb.store.store import Store
 
 _STEP = "exporting"
 _CHUNK_BYTES = 1 << 20
-_DAMAGED = "find out more with `kheaders-adb verify`, repair it with `verify --repair`"
+_DAMAGED = "run `kheaders-adb verify --all --repair`, and what that says"
 
 
 def export_archive(store: Store, record: KernelRecord, output: Path) -> int:
@@ -82,10 +82,7 @@ def export_tree(store: Store, record: KernelRecord, output: Path) -> int:
             raise UsageError(
                 f"{output} is there already", step=_STEP, hint="give a new or an empty folder"
             )
-    text = store.read_if_there(store.manifest_path(record.tree))
-    if text is None:
-        raise StoreError(f"the tree {record.tree} is not there", step=_STEP, hint=_DAMAGED)
-    entries = manifest.decode(text).entries
+    entries = store.tree_entries(record.tree)
     top = store.tree_path(record.tree)
     draft = _draft(output)
     try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +59,8 @@ class Collected:
         kept: how many kernels are left.
         trees: the names of the trees that went.
         archives: the sha256 of the archives that went.
-        broken: files among the records that were no records; they went as well.
+        broken: files among the records that are no records; they stay, and with them every tree and archive
+            that no other record names, because it may be theirs.
         litter: how many unfinished things of dead processes went.
         freed_bytes: how much disk that was, hard links counted once.
     """
@@ -95,7 +97,10 @@ def collect(store: Store, policy: Policy | None = None, *, dry_run: bool = False
     usage = Usage.of(store)
     litter = 0
     if dry_run:
-        made = plan(store, policy.grace_s, _choose(store, policy, usage.copy()))
+        # Alone, because looking at locks takes them for a moment.
+        may_lock = os.access(store.root / paths.LOCKS, os.W_OK)
+        with guarded(store.root, exclusive=True) if may_lock else nullcontext():
+            made = plan(store, policy.grace_s, _choose(store, policy, usage.copy()))
     else:
         litter = scratch.sweep(store.root)
         made = _carry_out(
@@ -178,8 +183,14 @@ def _latest_per_device(store: Store, records: Iterable[KernelRecord], policy: Po
         return set()
     present = {record.key for record in records}
     kept: set[str] = set()
-    for device in store.devices():
-        kept.update([key for key in device.history if key in present][:count])
+    histories = {device.serial: device.history for device in store.devices()}
+    known = frozenset(histories)
+    for record in sorted(records, key=lambda record: -record.staged_at):
+        # A device whose own record is broken has at least what was staged for it.
+        if record.serial is not None and record.serial not in known:
+            histories[record.serial] = (*histories.get(record.serial, ()), record.key)
+    for history in histories.values():
+        kept.update([key for key in history if key in present][:count])
     return kept
 
 
@@ -194,7 +205,7 @@ class Plan:
     Attributes:
         removed: the kernels that go, least recently used first.
         kept: how many stay.
-        broken: files among the records that are no records; they go as well.
+        broken: files among the records that are no records; they stay.
         trees: where the trees are that go.
         archives: the sha256 of the archives that go.
         files: all files that go, in the order in which they must: whatever names a tree comes before it.
@@ -242,69 +253,77 @@ def plan(store: Store, grace_s: float, doomed: Iterable[KernelRecord]) -> Plan:
         doomed: kernels of the store.
 
     Raises:
-        StoreError: the disk failed.
+        StoreError: the disk failed.  What cannot be read may be needed, so that nothing goes then.
     """
     removed = tuple(doomed)
     gone = {record.key for record in removed}
     scan = store.scan()
     kept = [record for record in scan.records if record.key not in gone]
-    kernels = {record.key for record in kept}
+    unknown = {found.key for found in scan.broken if found.key is not None}
+    kernels = {record.key for record in kept} | unknown
     needed = {record.tree for record in kept}
-
-    def is_old(path: Path) -> bool:
-        stamp = _stamp(path)
-        return stamp is not None and store.now() - stamp >= grace_s
-
-    def is_unused(tree: str) -> bool:
-        # Whether nobody is about to record a kernel with it.
-        path = store.tree_path(tree)
-        if is_old(path):
-            return True
-        stamp, last_use = _stamp(path), _last_use_of(tree, removed)
-        return stamp is not None and last_use is not None and stamp <= last_use
-
-    there = {path.name for path in store.listing(paths.TREES) if paths.TREE.fullmatch(path.name)}
-    trees = sorted(tree for tree in there - needed if is_unused(tree))
-    left = there.difference(trees)
-    needed_archives = {tree.partition("-")[0] for tree in left}
+    # Nobody can tell whose trees the broken records name.
+    trees = [] if unknown else sorted(_unneeded(store, grace_s, needed, removed))
+    left = {path.name for path in store.listing(paths.TREES)}.difference(trees)
+    # With its archive, a tree that somebody deleted by hand can be put back.
+    needed_archives = {tree.partition("-")[0] for tree in left | needed}
     archives = tuple(
         sha256
         for path in store.listing(paths.ARCHIVES)
         if paths.SHA256.fullmatch(sha256 := path.name.removesuffix(".tar.xz"))
         and sha256 not in needed_archives
+        and not unknown
     )
-    broken = tuple(found for found in scan.broken if is_old(found.path))
     files = (
         *(store.kernel_path(key) for key in gone),
         *(store.use_lock_path(key) for key in gone),
-        *(found.path for found in broken),
         *(
             store.device_path(device.serial)
             for device in store.devices()
             if not kernels & {device.kernel, *device.history}
         ),
-        *(
-            path
-            for path in store.listing(paths.PINS)
-            if path.name in gone or (path.name not in kernels and is_old(path))
-        ),
+        # A pin without a record was set by somebody, and is obeyed again once its kernel is.
+        *(path for path in store.listing(paths.PINS) if path.name in gone),
         *(
             path
             for path in store.listing(paths.MANIFESTS)
             if paths.TREE.fullmatch(tree := path.name.removesuffix(".manifest"))
-            and tree not in left
+            and tree not in left | needed
+            and not unknown
         ),
         *(store.archive_path(sha256) for sha256 in archives),
+        *(store.tree_lock_path(tree) for tree in trees),
     )
     return Plan(
         removed=removed,
         kept=len(kept),
-        broken=broken,
+        broken=scan.broken,
         trees=tuple(map(store.tree_path, trees)),
         archives=archives,
         files=files,
         restamped=tuple(_restamps(store, removed, kept, trees)),
     )
+
+
+def _unneeded(
+    store: Store,
+    grace_s: float,
+    needed: set[str],
+    removed: tuple[KernelRecord, ...],
+) -> Iterator[str]:
+    """The trees that no record names, that nobody is about to record, and that nobody uses."""
+    for path in store.listing(paths.TREES):
+        tree = path.name
+        if paths.TREE.fullmatch(tree) is None or tree in needed:
+            continue
+        stamp, last_use = _stamp(path), _last_use_of(tree, removed)
+        if stamp is None:
+            continue  # it went just now
+        is_recorded_next = last_use is None or stamp > last_use
+        if is_recorded_next and store.now() - stamp < grace_s:
+            continue
+        if not is_locked(store.tree_lock_path(tree)):
+            yield tree
 
 
 def _restamps(

@@ -22,6 +22,18 @@ class ProblemKind(enum.StrEnum):
     RECORD = "record"
 
 
+def pull_again(tree: str) -> str:
+    """What brings back a tree that is not in the store."""
+    option = " --repair-config" if "-repaired-" in tree else ""
+    return f"run `kheaders-adb pull{option}` again, or import the archive again"
+
+
+REFRESH = "run `kheaders-adb pull --refresh`, or import the archive again"
+"""What replaces a damaged archive or manifest, too, of a tree that is in the store."""
+
+REPAIR = "run `kheaders-adb verify --all --repair`"
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is not as it was recorded.

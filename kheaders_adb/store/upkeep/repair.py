@@ -7,20 +7,20 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from hashlib import sha256
-from pathlib import Path
 
-from kheaders_adb.errors import KheadersError
+from kheaders_adb.errors import ArchiveError, KheadersError, StoreError
 from kheaders_adb.model import Member, MemberKind
 from kheaders_adb.store import durable, manifest, paths, scratch
-from kheaders_adb.store.locks import guarded
+from kheaders_adb.store.digest import chunks_of_file, digest_of_file, has_digest
+from kheaders_adb.store.faults import is_folder
+from kheaders_adb.store.locks import guarded, is_locked
 from kheaders_adb.store.manifest import Entry, EntryKind
 from kheaders_adb.store.store import Store
-from kheaders_adb.store.upkeep.problems import Problem, ProblemKind
+from kheaders_adb.store.upkeep.problems import Problem, ProblemKind, pull_again
 
 #: Turns the bytes of an archive into its members; the archive package's reader.
 ReadArchive = Callable[[Iterable[bytes]], Iterator[tuple[Member, bytes]]]
 
-_CHUNK_BYTES = 1 << 20
 _FILES = (EntryKind.FILE, EntryKind.REGENERATED)
 
 
@@ -41,13 +41,20 @@ class Repair:
         by_kind: dict[ProblemKind, list[Problem]] = {}
         for problem in problems:
             by_kind.setdefault(problem.kind, []).append(problem)
+        if paths.TREE.fullmatch(self._tree) is None:
+            return problems  # a stranger's
         if ProblemKind.TREE in by_kind:
-            return [replace(problem, remedy=problem.remedy or "pull again") for problem in problems]
+            back = self._unpack_again()
+            return [
+                replace(problem, repaired=True, remedy=None)
+                if back
+                else replace(problem, remedy=pull_again(self._tree))
+                for problem in problems
+            ]
         if ProblemKind.MANIFEST in by_kind:
             return self._set_aside(problems)
         if ProblemKind.ARCHIVE in by_kind:
-            # A damaged archive proves nothing; without it the next pull brings a sound one.
-            self._store.archive_path(self._tree.partition("-")[0]).unlink(missing_ok=True)
+            self._remove_damaged_archive()
         text = self._store.read_if_there(self._store.manifest_path(self._tree))
         if text is None:
             return problems
@@ -75,26 +82,65 @@ class Repair:
             for problem in problems
         ]
 
+    def _remove_damaged_archive(self) -> None:
+        """A damaged archive proves nothing; without it the next pull brings a sound one."""
+        digest = self._tree.partition("-")[0]
+        path = self._store.archive_path(digest)
+        with guarded(self._store.root, exclusive=True):
+            try:
+                if digest_of_file(path) != digest:  # else a pull has brought a sound one meanwhile
+                    path.unlink()
+            except OSError:
+                return  # it is not there, or that it cannot be read says nothing of what it holds
+
     def _remedy(self, entries: dict[str, Entry], problem: Problem) -> str:
         entry = entries.get(problem.path)
         if entry is not None and entry.kind is EntryKind.REGENERATED:
-            return "it is regenerated, not the archive's: remove the kernel and pull again"
-        return "the archive cannot repair it: remove the kernel and pull again"
+            return f"it is regenerated, not the archive's: remove the kernel, then {pull_again(self._tree)}"
+        return f"the archive cannot repair it: remove the kernel, then {pull_again(self._tree)}"
+
+    def _unpack_again(self) -> bool:
+        """Put a tree that is not there back; its manifest has the facts, its archive all of its files."""
+        digest = self._tree.partition("-")[0]
+        archive = self._store.archive_path(digest)
+        text = self._store.read_if_there(self._store.manifest_path(self._tree))
+        if self._tree != digest or text is None or not has_digest(archive, digest):
+            return False  # what was regenerated is in no archive
+        try:
+            facts = manifest.decode_info(text).facts
+        except StoreError:
+            return False
+        try:
+            with self._store.stage() as staging:
+
+                def kept() -> Iterator[bytes]:
+                    for chunk in chunks_of_file(archive):
+                        staging.write_archive(chunk)
+                        yield chunk
+
+                for member, content in self._read_archive(kept()):
+                    staging.add(member, content)
+                staging.publish(facts)
+        except ArchiveError:
+            return False  # a reader that has become stricter refuses it now
+        return True
 
     def _set_aside(self, problems: list[Problem]) -> list[Problem]:
         """Take out a tree that nothing can be proved of; it counts as absent already."""
         folder, lock_fd = scratch.make_folder(self._store.root)
         try:
             with guarded(self._store.root, exclusive=True):
-                if self._top.is_dir():
-                    self._top.rename(folder / "tree")
-                self._store.manifest_path(self._tree).unlink(missing_ok=True)
+                if is_locked(self._store.tree_lock_path(self._tree)):
+                    remedy = "a running command uses the tree; let it finish, then run this again"
+                    return [replace(problem, remedy=remedy) for problem in problems]
+                if self._store.tree_info(self._tree) is None:  # else a pull has mended it meanwhile
+                    if is_folder(self._top):
+                        self._top.rename(folder / "tree")
+                    self._store.manifest_path(self._tree).unlink(missing_ok=True)
         finally:
             scratch.discard(folder, lock_fd)
-        return [
-            replace(problem, remedy="the tree was taken out of the store: pull again")
-            for problem in problems
-        ]
+        remedy = f"the tree was taken out of the store; {pull_again(self._tree)}"
+        return [replace(problem, remedy=remedy) for problem in problems]
 
     def _restore_files(self, wanted: dict[str, Entry], *, usable: bool) -> set[str]:
         repaired: set[str] = set()
@@ -106,7 +152,7 @@ class Repair:
             return repaired
         archive = self._store.archive_path(self._tree.partition("-")[0])
         try:
-            for member, content in self._read_archive(_chunks(archive)):
+            for member, content in self._read_archive(chunks_of_file(archive)):
                 entry_or_none = wanted.get(member.path)
                 if (
                     entry_or_none is not None
@@ -165,9 +211,3 @@ class Repair:
         except (FileNotFoundError, NotADirectoryError):
             pass  # it went with an extra folder, which comes first
         return True
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            yield chunk

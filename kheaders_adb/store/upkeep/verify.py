@@ -11,15 +11,21 @@ from pathlib import Path
 
 from kheaders_adb.errors import StoreError
 from kheaders_adb.store import manifest, paths
-from kheaders_adb.store.faults import wrapped
+from kheaders_adb.store.digest import digest_of_file
+from kheaders_adb.store.faults import is_folder, wrapped
+from kheaders_adb.store.locks import guarded
+from kheaders_adb.store.lookup import BrokenRecord
 from kheaders_adb.store.manifest import Entry, EntryKind, Manifest
 from kheaders_adb.store.records import KernelRecord
 from kheaders_adb.store.store import Store
-from kheaders_adb.store.upkeep.problems import Problem, ProblemKind
+from kheaders_adb.store.upkeep.problems import REFRESH, REPAIR, Problem, ProblemKind
 from kheaders_adb.store.upkeep.repair import ReadArchive, Repair
 
 _STEP = "verifying the store"
-_CHUNK_BYTES = 1 << 20
+_UNREADABLE = (
+    "see to it that it can be read; if the disk has lost it, remove the file and run this again"
+)
+_LOOKS = 5
 _FILES = (EntryKind.FILE, EntryKind.REGENERATED)
 
 
@@ -74,7 +80,7 @@ def verify(
         scan = store.scan()
         names |= {record.tree for record in scan.records}
         problems += [
-            _broken_record(store, broken.path, broken.seen, repair_with) for broken in scan.broken
+            _broken_record(store, broken, repair=repair_with is not None) for broken in scan.broken
         ]
     else:
         names = {record.tree for record in records}
@@ -91,12 +97,18 @@ def verify(
     return Verified(tuple(trees), files, tuple(problems))
 
 
-def _broken_record(store: Store, path: Path, seen: str, repair_with: ReadArchive | None) -> Problem:
-    problem = Problem("", str(path.relative_to(store.root)), ProblemKind.RECORD, seen)
-    if repair_with is None:
-        return replace(problem, remedy="pull again, or remove it with `verify --repair`")
-    with wrapped(_STEP, path):
-        path.unlink(missing_ok=True)
+def _broken_record(store: Store, broken: BrokenRecord, *, repair: bool) -> Problem:
+    name = str(broken.path.relative_to(store.root))
+    problem = Problem("", name, ProblemKind.RECORD, broken.seen)
+    if broken.key is None:
+        return replace(problem, remedy="move it out of the store")
+    if not repair:
+        return replace(
+            problem, remedy=f"{REFRESH}; `kheaders-adb verify --all --repair` removes it"
+        )
+    with wrapped(_STEP, broken.path), guarded(store.root, exclusive=True):
+        if store.find_kernel(broken.key) is None:  # else a pull has written it anew meanwhile
+            broken.path.unlink(missing_ok=True)
     return replace(problem, repaired=True)
 
 
@@ -119,15 +131,28 @@ class _Checker:
             path = f"{paths.TREES}/{tree}"
             seen, remedy = "this is not the name of a tree", "move it out of the store"
             return [Problem(tree, path, ProblemKind.TREE, seen, remedy=remedy)], 0
+        for _ in range(_LOOKS):
+            before = _inode(self._store.tree_path(tree))
+            found = self._look(tree)
+            if not found[0]:
+                break
+            with guarded(
+                self._store.root, exclusive=False
+            ):  # nothing is half removed or published now
+                if _inode(self._store.tree_path(tree)) == before:
+                    break
+            self._archives.pop(tree.partition("-")[0], None)
+        return found
+
+    def _look(self, tree: str) -> tuple[list[Problem], int]:
         top = self._store.tree_path(tree)
         problems: list[Problem] = []
-        if not top.is_dir():
-            if any(record.tree == tree for record in self._store.records()):
-                problems.append(
-                    Problem(
-                        tree, f"{paths.TREES}/{tree}", ProblemKind.TREE, "the tree is not there"
-                    )
-                )
+        if not is_folder(top):
+            with guarded(self._store.root, exclusive=False):
+                named = any(record.tree == tree for record in self._store.records())
+                if named and not is_folder(top):
+                    path, seen = f"{paths.TREES}/{tree}", "the tree is not there"
+                    problems.append(Problem(tree, path, ProblemKind.TREE, seen, remedy=REPAIR))
             return problems, 0
         archive = self._archive(tree.partition("-")[0], tree)
         if archive is not None:
@@ -140,35 +165,30 @@ class _Checker:
             recorded, seen = None, error.seen
         if recorded is None:
             path = f"{paths.MANIFESTS}/{tree}.manifest"
-            problems.append(Problem(tree, path, ProblemKind.MANIFEST, seen))
-            files = 0
-        else:
-            self._damaged.clear()
-            found, files = self._compare(tree, top, recorded)
-            problems += self._with_sharers(found)
-        return (problems, files) if top.is_dir() else ([], 0)  # gc took it meanwhile
+            return [*problems, Problem(tree, path, ProblemKind.MANIFEST, seen, remedy=REFRESH)], 0
+        self._damaged.clear()
+        found, files = self._compare(tree, top, recorded)
+        return problems + self._with_sharers(found), files
 
     def _archive(self, digest: str, tree: str) -> Problem | None:
         """What is wrong with an archive; looked at once for all its trees."""
         if digest not in self._archives:
             path = self._store.archive_path(digest)
             seen = None
+            remedy = REFRESH
             try:
-                with path.open("rb") as file:
-                    hashed = sha256()
-                    while chunk := file.read(_CHUNK_BYTES):
-                        hashed.update(chunk)
-                if hashed.hexdigest() != digest:
+                if digest_of_file(path) != digest:
                     seen = "the archive's content has changed"
             except FileNotFoundError:
                 seen = "the archive is not there"
             except OSError as error:
                 seen = f"the archive cannot be read: {os.strerror(error.errno or 0)}"
+                remedy = _UNREADABLE
             name = str(path.relative_to(self._store.root))
             self._archives[digest] = (
-                Problem(tree, name, ProblemKind.ARCHIVE, seen, remedy="pull again with --refresh")
-                if seen is not None
-                else None
+                None
+                if seen is None
+                else Problem(tree, name, ProblemKind.ARCHIVE, seen, remedy=remedy)
             )
             return self._archives[digest]
         return None
@@ -305,9 +325,14 @@ def _inode(path: Path) -> _Inode | None:
     return found.st_dev, found.st_ino
 
 
+def _fail(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # it was removed meanwhile
+        raise error
+
+
 def _paths(top: Path) -> Iterator[str]:
     """Every path below ``top``, relative; symlinks are not followed."""
     prefix = len(os.fspath(top)) + 1
-    for parent, folders, files in os.walk(top):
+    for parent, folders, files in os.walk(top, onerror=_fail):
         for name in sorted(folders + files):
             yield f"{parent}/{name}"[prefix:]

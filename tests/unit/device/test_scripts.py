@@ -56,7 +56,9 @@ SCRIPTS = {
         known=[(4_018_144, f"{n:064x}") for n in range(50)],
     ),
     "sweep": sweep_script(run=RUN, work=WORK, boot_id=BOOT, wait_for=RUN),
-    "push": push_script("6.1.75-android14-11-g0123456789ab-0123456789abcdef", WORK / "it's here"),
+    "push": push_script(
+        "6.1.75-android14-11-g0123456789ab-0123456789abcdef", 123_456, WORK / "it's here", BOOT
+    ),
 }
 PARTS = ("common", "lease", "put", "load")
 """Files that hold no script of their own: they stand before others."""

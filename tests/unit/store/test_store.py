@@ -11,6 +11,7 @@ import pytest
 from kheaders_adb.errors import StoreError, UsageError
 from kheaders_adb.model import KernelIdentity
 from kheaders_adb.store import Store
+from kheaders_adb.store.upkeep.gc import remove
 from tests.unit.store.helpers import (
     digest_of_folder,
     headers,
@@ -311,12 +312,48 @@ class TestResolving:
             store.resolve(prefix)
         assert all(key[:12] in caught.value.seen for key in keys)
 
+    @pytest.mark.parametrize("digits", [4, 12, 64])
+    def test_a_release_that_is_the_beginning_of_a_key_takes_no_kernels_place(
+        self, store: Store, digits: int
+    ) -> None:
+        """A device chooses its release."""
+        archive, tree = stage(store, packed())
+        honest = identity(0)
+        hostile = identity(1, release=honest.key[:digits])
+        for kernel in (honest, hostile):
+            store.record(record(kernel, archive, tree))
+        if digits < 64:
+            with pytest.raises(UsageError, match="means 2 kernels: as a release") as caught:
+                store.resolve(honest.key[:digits])
+            assert f"{hostile.key[:12]} ({hostile.release}" in caught.value.seen
+            assert f"{honest.key[:12]} ({honest.release}" in caught.value.seen
+            assert honest.key in (caught.value.hint or "")
+        assert store.resolve(honest.key).key == honest.key
+        assert store.resolve(hostile.key).key == hostile.key
+        assert store.resolve(honest.key[: digits - 1] if digits > 4 else "6.1.0").key == honest.key
+
+    def test_a_release_may_look_like_the_beginning_of_its_own_key(self, store: Store) -> None:
+        archive, tree = stage(store, packed())
+        for number in range(200_000):
+            kernel = identity(number, release=f"{number % 65536:04x}")
+            if kernel.key.startswith(kernel.release):
+                break
+        store.record(record(kernel, archive, tree))
+        assert store.resolve(kernel.release).key == kernel.key
+
     def test_fewer_than_four_digits_are_no_prefix(self, staged: Store) -> None:
         with pytest.raises(UsageError):
             staged.resolve(staged.records()[0].key[:3])
 
 
 class TestPins:
+    def test_a_kernel_that_is_gone_is_not_said_to_be_pinned(self, store: Store) -> None:
+        made = pull(store)
+        remove(store, made.key)
+        with pytest.raises(StoreError, match="no kernel"):
+            store.pin(made.key)
+        assert store.pinned() == frozenset()
+
     def test_pin_and_unpin(self, store: Store) -> None:
         made = pull(store)
         store.pin(made.key)

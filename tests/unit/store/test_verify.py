@@ -14,6 +14,7 @@ from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.errors import StoreError, UsageError
 from kheaders_adb.store import Store
 from kheaders_adb.store.upkeep.export import export_archive, export_tree
+from kheaders_adb.store.upkeep.gc import collect
 from kheaders_adb.store.upkeep.problems import Problem, ProblemKind
 from kheaders_adb.store.upkeep.verify import verify
 from tests.conftest import SCALE
@@ -255,7 +256,7 @@ class TestArchivesAndManifests:
                 path.unlink()
         assert list(by_path(verify(store).problems).values()) == [ProblemKind.MANIFEST]
         done = verify(store, repair_with=read_archive)
-        assert "pull again" in (done.problems[0].remedy or "")
+        assert "pull` again" in (done.problems[0].remedy or "")
         assert store.find(identity(), "device-1") is None
         pull(store)
         assert verify(store).is_sound
@@ -273,11 +274,60 @@ class TestArchivesAndManifests:
         ]
         assert "regenerated" in (done.problems[0].remedy or "")
 
-    def test_a_record_whose_tree_is_gone(self, store: Store) -> None:
+    def test_a_tree_that_is_gone_is_unpacked_again(self, store: Store) -> None:
         made = pull(store)
+        before = digest_of_folder(store.root)
         shutil.rmtree(store.tree_path(made.tree))
         assert by_path(verify(store).problems) == {f"trees/{made.tree}": ProblemKind.TREE}
         assert by_path(verify(store, [made]).problems) == {f"trees/{made.tree}": ProblemKind.TREE}
+        assert collect(store).archives == (), "it is needed"
+        assert verify(store, [made], repair_with=read_archive).is_sound
+        assert verify(store).problems == ()
+        assert digest_of_folder(store.root) == before
+
+    @pytest.mark.parametrize("lacks", ["archive", "manifest", "sound archive"])
+    def test_a_tree_that_is_gone_and_cannot_be_unpacked(self, store: Store, lacks: str) -> None:
+        made = pull(store)
+        shutil.rmtree(store.tree_path(made.tree))
+        archive = store.archive_path(made.archive.sha256)
+        match lacks:
+            case "archive":
+                archive.unlink()
+            case "manifest":
+                store.manifest_path(made.tree).unlink()
+            case _:
+                flip(archive, 1000)
+        done = verify(store, repair_with=read_archive)
+        assert [each.repaired for each in done.problems] == [False]
+        assert "`kheaders-adb pull` again" in (done.problems[0].remedy or "")
+        assert litter(store) == []
+        pull(store)
+        assert verify(store).is_sound
+
+    def test_a_regenerated_tree_that_is_gone_is_in_no_archive(self, store: Store) -> None:
+        archive, tree = stage(store, packed(), replace={AUTOCONF: b"#define CONFIG_NEW 1\n"})
+        store.record(record(identity(), archive, tree))
+        shutil.rmtree(store.tree_path(tree))
+        done = verify(store, repair_with=read_archive)
+        assert "pull --repair-config` again" in (done.problems[0].remedy or "")
+
+    def test_a_tree_in_use_is_not_taken_out(self, store: Store) -> None:
+        made = pull(store)
+        store.manifest_path(made.tree).write_bytes(b"")
+        with store.in_use(made):
+            done = verify(store, repair_with=read_archive)
+            assert "uses the tree" in (done.problems[0].remedy or "")
+            assert store.tree_path(made.tree).is_dir()
+
+    def test_staging_again_replaces_what_is_damaged(self, store: Store) -> None:
+        made = pull(store)
+        before = digest_of_folder(store.root)
+        flip(store.archive_path(made.archive.sha256), 1000)
+        flip(store.manifest_path(made.tree), 1000)
+        assert store.find_archive(made.archive.size_bytes) == ()
+        pull(store)
+        assert verify(store).is_sound
+        assert digest_of_folder(store.root) == before
 
     def test_a_broken_record_is_named_and_removed(self, store: Store) -> None:
         made = pull(store)
