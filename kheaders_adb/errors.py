@@ -178,9 +178,7 @@ class UnsafeArchiveError(ArchiveError):
         member: the offending member's name, made printable, or None.
     """
 
-    default_hint = (
-        "gen_kheaders.sh never writes such an archive; treat the device or the file as hostile"
-    )
+    default_hint = "do not use it; compare it with what its build made"
 
     def __init__(
         self,

@@ -45,6 +45,7 @@ def verify(
                 "ok": done.is_sound,
                 "trees": list(done.trees),
                 "files": done.files,
+                "omitted": done.omitted,
                 "problems": [
                     {
                         "tree": problem.tree,
@@ -69,6 +70,11 @@ def verify(
             f"{counted(len(done.trees), 'tree')}, {counted(done.files, 'file')}: "
             + (counted(len(done.problems), "problem") if done.problems else "all as recorded")
         )
+        if done.omitted:
+            console.say(
+                f"  {counted(done.omitted, 'link')} of the archives led nowhere inside them and were "
+                "left out when they were staged"
+            )
     return 0 if done.is_sound else StoreError.exit_code
 
 
