@@ -109,12 +109,39 @@ class HeaderSource:
 
 
 @dataclass(frozen=True, slots=True)
+class OmittedLink:
+    """A symlink of an archive that leads to none of its files and is not made.
+
+    The texts come from the archive; they are made printable and cut short, for reading only.
+
+    Attributes:
+        path: where it would stand.
+        target: where it would lead.
+        reason: why it is left out, by the names in ``docs/security.md``: "link-dangling", "link-absolute", …
+    """
+
+    path: str
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Archive:
-    """An archive's bytes: their sha256 (hex), their number, and how many members they hold."""
+    """An archive's bytes, and what of their members is not in the tree.
+
+    Attributes:
+        sha256: of its bytes, hex.
+        size_bytes: their number.
+        members: how many members they hold, those left out among them.
+        omitted: the links that are left out, the first of them where there are very many.
+        omitted_count: how many there are in all.
+    """
 
     sha256: str
     size_bytes: int
     members: int
+    omitted: tuple[OmittedLink, ...] = ()
+    omitted_count: int = 0
 
 
 class MemberKind(enum.Enum):

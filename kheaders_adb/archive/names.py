@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 from kheaders_adb.untrusted.limits import Limits
-from kheaders_adb.untrusted.rules import Rule
+from kheaders_adb.untrusted.rules import Omission, Rule
 
 _COMPONENT_BYTES = 255  # NAME_MAX of every file system that a store is likely to lie on
 
@@ -63,10 +63,7 @@ def _checked_path(raw: bytes, trimmed: bytes, limits: Limits) -> str:
 
 
 def clean_target(raw: bytes, link: str, limits: Limits) -> str:
-    """Return a symlink's target as text, after checking that it stays within the tree.
-
-    The check is lexical; it is sound because no component on the way may be a symlink itself, which
-    Tree sees to at the end.
+    """Return a symlink's target as text; where it leads is for Tree to see, at the end.
 
     Args:
         raw: the target as the archive has it.
@@ -79,19 +76,27 @@ def clean_target(raw: bytes, link: str, limits: Limits) -> str:
     if not raw:
         raise Rule.LINK_EMPTY.error("a symlink without a target", member=link)
     text = _checked_text(raw, link.encode(), limits)
-    if text.startswith("/"):
-        raise Rule.LINK_ABSOLUTE.error(f"a symlink to {text}", member=link)
+    if "" in text.split("/") and escape_of(text, link) is None:
+        raise Rule.LINK_NOT_NORMAL.error(f"a symlink to {text}", member=link)
+    return text
+
+
+def escape_of(target: str, link: str) -> Omission | None:
+    """Return how a symlink's target leaves the tree, by its letters; None if it stays within.
+
+    That is where it really leads as long as no component on the way is a symlink itself.
+    """
+    if target.startswith("/"):
+        return Omission.LINK_ABSOLUTE
     depth = link.count("/")
-    for component in text.split("/"):
-        if component == "":
-            raise Rule.LINK_NOT_NORMAL.error(f"a symlink to {text}", member=link)
+    for component in target.split("/"):
         if component == "..":
             depth -= 1
             if depth < 0:
-                raise Rule.LINK_ESCAPES.error(f"a symlink to {text}", member=link)
-        elif component != ".":
+                return Omission.LINK_ESCAPES
+        elif component not in ("", "."):
             depth += 1
-    return text
+    return None
 
 
 def _checked_text(raw: bytes, member: bytes, limits: Limits) -> str:

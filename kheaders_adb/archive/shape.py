@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 
-from kheaders_adb.archive.names import clean_target
-from kheaders_adb.model import Member, MemberKind
+from kheaders_adb.archive.names import clean_target, escape_of
+from kheaders_adb.model import Member, MemberKind, OmittedLink
 from kheaders_adb.untrusted.limits import Limits
-from kheaders_adb.untrusted.rules import Rule
+from kheaders_adb.untrusted.rules import Omission, Rule
+from kheaders_adb.untrusted.text import printable
 
 _ROOT = ""
 
@@ -16,7 +18,8 @@ class Tree:
     """Admits members one by one and refuses what cannot stand beside those before it.
 
     Invariant: every admitted member's parents are directories of the archive.  Hence no admitted
-    path leads through a symlink, and a lexical check of a path is a check of the real one.
+    path leads through a symlink, and a lexical check of a path is a check of the real one.  A symlink that
+    is left out in the end holds its name all the same: nothing else may have it or lead through it.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -44,7 +47,7 @@ class Tree:
             itself is not among them, and need not be created if ``holds(path)`` held before.
 
         Raises:
-            UnsafeArchiveError: if it contradicts an earlier member, or links out of the tree.
+            UnsafeArchiveError: if it contradicts an earlier member.
         """
         created: list[Member] = []
         parent = path.rpartition("/")[0]
@@ -68,44 +71,44 @@ class Tree:
         """Whether the path is there already, if only because another member lies below it."""
         return path in self._kinds
 
-    def last_target(self) -> str:
-        """The target of the symlink admitted last, checked."""
-        return self._links[-1][1]
+    def finish(self) -> Iterator[Member | OmittedLink]:
+        """Follow every symlink through the complete archive, in the archive's order.
 
-    def finish(self) -> None:
-        """Check every symlink against the complete archive.
-
-        Raises:
-            UnsafeArchiveError: if one does not lead straight to a file of the archive.
+        Yields:
+            The symlinks that lead straight to a file of the archive, to be made; and those that do not,
+            which are left out.
         """
         for link, target in self._links:
-            at = link.rpartition("/")[0]
-            for component in target.split("/"):
-                if self._kinds[at] is not MemberKind.DIRECTORY:  # also before a dot: ENOTDIR
-                    self._refuse_way(link, target, at)
-                if component == ".":
-                    continue
-                if component == "..":
-                    at = at.rpartition("/")[0]
-                    continue
-                at = f"{at}/{component}" if at else component
-                if at not in self._kinds:
-                    raise Rule.LINK_DANGLING.error(
-                        f"a symlink to {target}, which the archive does not hold",
-                        member=link,
-                        hint="some builds archive links in place of the headers (bcc #4503); "
-                        "this archive cannot be completed from itself",
-                    )
-            kind = self._kinds[at]
-            if kind is MemberKind.DIRECTORY:
-                raise Rule.LINK_TO_DIRECTORY.error(f"a symlink to {target}", member=link)
-            if kind is MemberKind.SYMLINK:
-                raise Rule.LINK_CHAIN.error(f"a symlink to the symlink {target}", member=link)
+            fault = self._fault(link, target)
+            if fault is None:
+                yield Member(link, MemberKind.SYMLINK, 0, target)
+            else:
+                shown = printable(link, self._limits.path_bytes)
+                yield OmittedLink(shown, printable(target), fault.value)
 
-    def _refuse_way(self, link: str, target: str, at: str) -> None:
-        if self._kinds[at] is MemberKind.SYMLINK:
-            raise Rule.LINK_CHAIN.error(f"a symlink to {target}, through a symlink", member=link)
-        raise Rule.LINK_DANGLING.error(f"a symlink to {target}, through a file", member=link)
+    def _fault(self, link: str, target: str) -> Omission | None:
+        """Why a symlink leads to no file of the archive, or None if it does: component by component."""
+        if escape := escape_of(target, link):
+            return escape
+        at = link.rpartition("/")[0]
+        for component in target.split("/"):
+            if self._kinds[at] is not MemberKind.DIRECTORY:  # also before a dot: ENOTDIR
+                return self._dead_end(at)
+            if component == ".":
+                continue
+            if component == "..":
+                at = at.rpartition("/")[0]
+                continue
+            at = f"{at}/{component}" if at else component
+            if at not in self._kinds:
+                return Omission.LINK_DANGLING
+        if self._kinds[at] is MemberKind.DIRECTORY:
+            return Omission.LINK_TO_DIRECTORY
+        return None if self._kinds[at] is MemberKind.FILE else Omission.LINK_CHAIN
+
+    def _dead_end(self, at: str) -> Omission:
+        through_link = self._kinds[at] is MemberKind.SYMLINK
+        return Omission.LINK_CHAIN if through_link else Omission.LINK_DANGLING
 
     def _imply(self, directory: str, member: str) -> list[Member]:
         missing = []

@@ -8,13 +8,13 @@ headers that say nothing new; every other thing is refused by name (see rules.py
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from zlib import adler32
 
 from kheaders_adb.archive.extensions import LONG_NAME, LONG_TARGET, PAX, Extensions
 from kheaders_adb.archive.names import clean_path
 from kheaders_adb.archive.shape import Tree
-from kheaders_adb.model import Member, MemberKind
+from kheaders_adb.model import Member, MemberKind, OmittedLink
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
 from kheaders_adb.untrusted.rules import Rule
 
@@ -43,17 +43,20 @@ _KNOWN_SHAPES = 64
 
 
 def read_tar(
-    blocks: Iterator[bytes], limits: Limits = DEFAULT_LIMITS
+    blocks: Iterator[bytes],
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    on_omitted: Callable[[OmittedLink], None] | None = None,
 ) -> Iterator[tuple[Member, bytes]]:
     """Yield the members of a tar stream, each checked against all before it, with its content.
 
     Directories come before what lies in them, also where the archive does not list them; the root
-    is not yielded.  Symlinks come as they stand; that they lead to files of the archive is certain
-    only when the iterator ends.
+    is not yielded.  Symlinks come last, when all that they may lead to is known.
 
     Args:
         blocks: the stream's bytes, cut anywhere.
         limits: caps on what it may hold.
+        on_omitted: called for each symlink that leads to no file of the archive and is not yielded.
 
     Raises:
         CorruptArchiveError: the stream is damaged or cut short.
@@ -111,9 +114,7 @@ def read_tar(
             continue
         if size:
             raise Rule.SIZE_WITHOUT_CONTENT.error(f"a {kind.value} of {size} bytes", member=name)
-        if kind is MemberKind.SYMLINK:
-            yield Member(path, kind, 0, tree.last_target()), b""
-        elif fresh:
+        if fresh and kind is MemberKind.DIRECTORY:
             yield Member(path, kind), b""
 
     if extensions:
@@ -121,7 +122,11 @@ def read_tar(
     stream.check_end()
     if not len(tree):
         raise Rule.NO_MEMBERS.error("no member besides the root directory")
-    tree.finish()
+    for link in tree.finish():
+        if isinstance(link, Member):
+            yield link, b""
+        elif on_omitted is not None:
+            on_omitted(link)
 
 
 class _Stream:

@@ -47,7 +47,7 @@ def import_(
     --release; without any of them it is staged as `unmatched`.
     """
     from kheaders_adb.cli.kernels import record_to_json
-    from kheaders_adb.cli.render import verdict_line, verdict_warning
+    from kheaders_adb.cli.render import omitted_line, verdict_line, verdict_warning
     from kheaders_adb.importing.claim import Claim, read_claimed_config
     from kheaders_adb.importing.from_archive import import_archive
     from kheaders_adb.pipeline.options import Tolerance
@@ -83,6 +83,8 @@ def import_(
         tolerance=Tolerance.of(allow_mismatch=allow_mismatch, repair_config=repair_config),
     )
     console.say(f"{file}: headers of kernel {record.identity.release} ({record.key[:12]})")
+    if left_out := omitted_line(record.archive):
+        console.say(f"  note: {left_out}")
     console.say(f"  verdict: {verdict_line(record.verdict)}")
     if warning := verdict_warning(record.verdict):
         console.warn(warning)

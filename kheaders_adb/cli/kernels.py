@@ -97,7 +97,7 @@ def list_kernels(store: StoreChoice, output: Output) -> None:
 
 def show(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:
     """Show one kernel: its identity, where its headers came from, and every check behind the verdict."""
-    from kheaders_adb.cli.render import table
+    from kheaders_adb.cli.render import omitted_line, table
 
     console = Console.standard(output)
     trees = store.open()
@@ -106,6 +106,7 @@ def show(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:
         console.document(record_to_json(trees, record))
         return
     identity, archive = record.identity, record.archive
+    left_out = omitted_line(archive)
     staged_at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.staged_at))
     rows = [
         ("key", record.key),
@@ -119,6 +120,7 @@ def show(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:
         ("source", f"{record.source.kind.value} {record.source.path}"),
         ("archive", f"sha256 {archive.sha256}"),
         ("", f"{archive.size_bytes} bytes, {archive.members} members"),
+        *([("", left_out)] if left_out else []),
         ("tree", str(trees.tree_path(record.tree))),
         ("staged", f"{staged_at} by kheaders-adb {record.tool_version}"),
         ("verdict", record.verdict.level.value),

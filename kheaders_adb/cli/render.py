@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kheaders_adb.model import (
+    Archive,
     CheckStatus,
     HeaderSource,
     KernelIdentity,
@@ -17,6 +18,7 @@ from kheaders_adb.model import (
 from kheaders_adb.store.records import archive_to_json, checks_to_json
 from kheaders_adb.untrusted.text import harmless
 
+_OMITTED_SHOWN = 3
 _WORDS = {
     SourceKind.SYSFS: "read",
     SourceKind.PROC: "read",
@@ -83,11 +85,31 @@ def staged_lines(staged: Staged) -> list[str]:
         if staged.cached
         else f"{_WORDS[source.kind]} {source.path}, {size}"
     )
+    left_out = omitted_line(staged.archive)
     return [
         f"{staged.serial}: kernel {kernel.release} ({kernel.machine}{build})",
         f"  headers: {origin}",
+        *([f"  note: {left_out}"] if left_out else []),
         f"  verdict: {verdict_line(staged.verdict)}",
     ]
+
+
+def omitted_line(archive: Archive) -> str | None:
+    """What of an archive is not in its tree, in one line; None if all of it is."""
+    count = archive.omitted_count
+    if not count:
+        return None
+    reasons = {link.reason for link in archive.omitted}
+    where = "nowhere inside it"
+    if "link-to-directory" in reasons:
+        where += " or to a folder"
+    if "link-chain" in reasons:
+        where += " or to another link"
+    some = [f"{link.path} -> {link.target}" for link in archive.omitted[:_OMITTED_SHOWN]]
+    more = [f"and {count - len(some)} more"] if count > len(some) else []
+    links = "1 link of the archive leads" if count == 1 else f"{count} links of the archive lead"
+    were = "was" if count == 1 else "were"
+    return harmless(f"{links} {where} and {were} left out: {', '.join(some + more)}")
 
 
 def verdict_line(verdict: Verdict) -> str:

@@ -45,6 +45,7 @@ def verify(
                 "ok": done.is_sound,
                 "trees": list(done.trees),
                 "files": done.files,
+                "omitted": done.omitted,
                 "problems": [
                     {
                         "tree": problem.tree,
@@ -71,6 +72,11 @@ def verify(
         )
         if any(not problem.repaired and problem.remedy is None for problem in done.problems):
             console.say("  hint: `kheaders-adb verify --all --repair` repairs what it can")
+        if done.omitted:
+            console.say(
+                f"  {counted(done.omitted, 'link')} of the archives led nowhere inside them and were "
+                "left out when they were staged"
+            )
     return 0 if done.is_sound else StoreError.exit_code
 
 

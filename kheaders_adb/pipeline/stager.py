@@ -93,7 +93,7 @@ class Stager:
                     staging.write_archive(chunk)
                     yield chunk
 
-            for member, content in read_archive(kept(), self.limits):
+            for member, content in read_archive(kept(), self.limits, on_omitted=staging.omit):
                 staging.add(member, content)
                 collector.add(member.path, content)
             self.timing_s["read"] = time.monotonic() - started_s

@@ -3,7 +3,7 @@
 The file is text.  Its first line is a JSON object (:class:`TreeInfo`), then follows one line for each
 entry, its fields separated by tabs, and the last line holds the sha256 of all before it::
 
-    {"archive": …, "facts": …, "collisions": […]}
+    {"archive": {…, "omitted": […]}, "facts": …, "collisions": […]}
     d	include/linux
     f	<sha256>	<size in bytes>	include/linux/sched.h
     r	<sha256>	<size in bytes>	include/generated/autoconf.h
@@ -72,7 +72,7 @@ class TreeInfo:
     """What is known of a tree without reading its archive again.
 
     Attributes:
-        archive: the archive's digest, size and member count.
+        archive: the archive's digest, size and member count, and what of it was left out.
         facts: what the archive says of its kernel.
         collisions: (kept, lost) pairs of paths that this file system cannot hold together.
         regenerated: the paths whose content is not the archive's.
@@ -230,6 +230,8 @@ def _entry(line: bytes) -> Entry:
         case [_, path] if kind is EntryKind.DIRECTORY:
             return Entry(path, kind)
         case [_, target, path] if kind is EntryKind.SYMLINK:
+            if not is_safe_target(target, path):  # repairing would make it so
+                raise StoreError(f"unsafe target {target[:80]!r}", step=_STEP)
             return Entry(path, kind, target=target)
         case [_, digest, size, path] if kind not in (EntryKind.DIRECTORY, EntryKind.SYMLINK):
             if SHA256.fullmatch(digest) and re.fullmatch(r"[0-9]{1,15}", size):
@@ -244,6 +246,16 @@ def is_safe_path(path: str) -> bool:
         and not path.startswith("/")
         and all(part not in ("", ".", "..") for part in path.split("/"))
     )
+
+
+def is_safe_target(target: str, link: str) -> bool:
+    """Whether a symlink's target is relative, in plain characters, and by its letters within the tree."""
+    depth = link.count("/")
+    for part in target.split("/"):
+        depth += 0 if part == "." else -1 if part == ".." else 1
+        if not part or depth < 0:
+            return False
+    return is_plain(target)
 
 
 def is_plain(text: str) -> bool:

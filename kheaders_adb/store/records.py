@@ -18,6 +18,7 @@ from kheaders_adb.model import (
     HeaderSource,
     KernelIdentity,
     Level,
+    OmittedLink,
     SourceKind,
     SymbolDifference,
     Verdict,
@@ -27,6 +28,8 @@ from kheaders_adb.store.strict_json import Fields
 
 _STEP = "reading a record of the store"
 _HISTORY = 32
+#: How many of the links that were left out are listed.  Real archives have two; a hostile one has 65,536.
+MAX_OMITTED_LISTED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,25 +202,46 @@ def device_from_json(text: bytes) -> DeviceRecord:
 
 
 def archive_to_json(archive: Archive) -> dict[str, object]:
-    """An archive's three facts as JSON."""
+    """What is known of an archive as JSON, in a record as in what ``--json`` prints."""
     return {
         "sha256": archive.sha256,
         "size_bytes": archive.size_bytes,
         "members": archive.members,
+        "omitted": [
+            {"path": link.path, "target": link.target, "reason": link.reason}
+            for link in archive.omitted
+        ],
+        "omitted_count": archive.omitted_count,
     }
 
 
 def archive_from_json(fields: Fields) -> Archive:
     """An archive from JSON.
 
+    A record without the list is of a time when an archive with such a link was refused.
+
     Raises:
         StoreError: a field is missing or not what it must be.
     """
+    omitted: tuple[OmittedLink, ...] = ()
+    omitted_count = 0
+    if fields.has("omitted"):
+        omitted = fields.each("omitted", _omitted_from_json)
+        omitted_count = fields.integer("omitted_count")
+        if not len(omitted) <= omitted_count or len(omitted) > MAX_OMITTED_LISTED:
+            raise StoreError("the links left out and their number disagree", step=_STEP)
     return Archive(
         _require_sha256(fields.string("sha256")),
         fields.integer("size_bytes"),
         fields.integer("members"),
+        omitted,
+        omitted_count,
     )
+
+
+def _omitted_from_json(item: object) -> OmittedLink:
+    fields = Fields.of(item)
+    return OmittedLink(fields.string("path"), fields.string("target"), fields.string("reason"))
 
 
 def _check_from_json(item: object) -> Check:

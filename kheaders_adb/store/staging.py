@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Self
 
 from kheaders_adb.errors import StoreError
-from kheaders_adb.model import Archive, ArchiveFacts, Member, MemberKind
+from kheaders_adb.model import Archive, ArchiveFacts, Member, MemberKind, OmittedLink
 from kheaders_adb.store import durable, manifest, paths, scratch
 from kheaders_adb.store.digest import has_digest
 from kheaders_adb.store.faults import is_folder, wrapped
 from kheaders_adb.store.locks import guarded
 from kheaders_adb.store.manifest import TreeInfo
+from kheaders_adb.store.records import MAX_OMITTED_LISTED
 from kheaders_adb.store.writer import TreeWriter
 
 #: Members are handed to the thread in batches: a hand-over costs more than a small file.
@@ -56,6 +57,8 @@ class Staging:
         self._hash = sha256()
         self._size_bytes = 0
         self._members = 0
+        self._omitted: list[OmittedLink] = []
+        self._omitted_count = 0
         self._batch: list[_Job] = []
         self._batch_bytes = 0
         self._waiting: deque[tuple[list[_Job], int]] = deque()
@@ -113,6 +116,13 @@ class Staging:
         self._members += 1
         self._hand_over((member, content, False))
 
+    def omit(self, link: OmittedLink) -> None:
+        """Note a symlink of the archive that is not made; the manifest lists the first of them."""
+        self._members += 1
+        self._omitted_count += 1
+        if len(self._omitted) < MAX_OMITTED_LISTED:
+            self._omitted.append(link)
+
     def replace(self, path: str, content: bytes) -> None:
         """Put a regenerated file in the place of one that was added before.
 
@@ -134,7 +144,7 @@ class Staging:
             facts: what the archive says of its kernel.
 
         Returns:
-            The archive's digest, size in bytes and number of members.
+            The archive's digest, size in bytes, number of members, and links that were left out.
 
         Raises:
             StoreError: the disk failed; nothing was published.
@@ -149,7 +159,13 @@ class Staging:
         self._thread.join()
         self._raise_failure()
         written = self._writer
-        archive = Archive(self._hash.hexdigest(), self._size_bytes, self._members)
+        archive = Archive(
+            self._hash.hexdigest(),
+            self._size_bytes,
+            self._members,
+            tuple(self._omitted),
+            self._omitted_count,
+        )
         tree = archive.sha256
         if written.regenerated:
             listing = "".join(

@@ -56,6 +56,10 @@ class Fields:
     def _bad(self, name: str, wanted: str) -> StoreError:
         return StoreError(f"the field {name!r} is not {wanted}", step=_STEP)
 
+    def has(self, name: str) -> bool:
+        """Whether the field is there, for those that older versions did not write."""
+        return name in self._items
+
     def string(self, name: str) -> str:
         """A string.  Raises StoreError, as all of these do, if the field is missing or something else."""
         value = self._get(name)

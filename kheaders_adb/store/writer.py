@@ -141,7 +141,7 @@ class TreeWriter:
         self._files[path] = (kind, digest, len(content))
 
     def _make_symlink(self, path: str, name: str, fd: int, target: str | None) -> None:
-        if not target or target.startswith("/") or not manifest.is_plain(target):
+        if target is None or not manifest.is_safe_target(target, path):
             raise StoreError(f"unsafe target of the symlink {path!r}: {target!r}", step=_STEP)
         os.symlink(target, name, dir_fd=fd)
         self._other_lines.append(manifest.symlink_line(target, path))

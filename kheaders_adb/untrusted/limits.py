@@ -15,7 +15,7 @@ class Limits:
         compressed_bytes: of the xz stream (real: 3.5 to 4.3 MB).
         total_bytes: of the tar stream, headers and padding included (real: 31 to 34 MB).
         file_bytes: of one member's content (real: 0.36 MB).
-        members: entries of any kind, directories included (real: 6,700 to 8,000).
+        members: entries of any kind, directories included (real: 6,700 to 21,270).
         depth: components of a path (real: 7).
         path_bytes: of a member's path or of a link's target (real: 59).
         dictionary_bytes: of the xz dictionary (real: 8 MiB; ``xz -9`` takes 64).

@@ -11,7 +11,7 @@ import random
 import re
 import struct
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .protocol import raw_bytes
 from .traits import Packing
@@ -53,6 +53,7 @@ class Kernel:
         extra: configuration symbols to add or change ("y", "m", a number, a quoted string).
         seed: varies the header contents and the build-id.
         headers: how many filler headers; each adds some 1.5 KB to the compressed archive.
+        links: symlinks that the archive holds besides, as (path, target); the identity is that without them.
     """
 
     release: str = "6.1.75-android14-11-g0123456789ab"
@@ -61,6 +62,7 @@ class Kernel:
     extra: tuple[tuple[str, str], ...] = ()
     seed: int = 1
     headers: int = 120
+    links: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @property
     def numbers(self) -> str:
@@ -160,6 +162,10 @@ def _archive(kernel: Kernel) -> bytes:
                 content = files[name[2:]]
                 info.size, info.mode = len(content), 0o644
                 tar.addfile(info, io.BytesIO(content))
+        for name, target in kernel.links:
+            info = tarfile.TarInfo(f"./{name}")
+            info.type, info.linkname, info.mtime = tarfile.SYMTYPE, target, _MTIME
+            tar.addfile(info)
     return lzma.compress(raw.getvalue(), format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC64, preset=1)
 
 

@@ -36,11 +36,13 @@ class Verified:
     Attributes:
         trees: the names of the trees that were looked at.
         files: how many files were in them.
+        omitted: how many links of their archives were left out when they were staged.
         problems: all that was wrong, in the order of trees and paths.
     """
 
     trees: tuple[str, ...]
     files: int
+    omitted: int
     problems: tuple[Problem, ...]
 
     @property
@@ -73,7 +75,7 @@ def verify(
         StoreError: the disk failed.
     """
     if not store.exists:
-        return Verified((), 0, ())
+        return Verified((), 0, 0, ())
     problems: list[Problem] = []
     if records is None:
         names = {path.name for path in store.listing(paths.TREES)}
@@ -94,7 +96,7 @@ def verify(
                 found = Repair(store, tree, repair_with).repair(found)
         problems += found
         files += count
-    return Verified(tuple(trees), files, tuple(problems))
+    return Verified(tuple(trees), files, checker.omitted, tuple(problems))
 
 
 def _broken_record(store: Store, broken: BrokenRecord, *, repair: bool) -> Problem:
@@ -116,10 +118,15 @@ _Inode = tuple[int, int]
 
 
 class _Checker:
-    """Looks at trees; reads a content that several of them share once."""
+    """Looks at trees; reads a content that several of them share once.
+
+    Attributes:
+        omitted: how many links the archives of the trees so far had that were left out.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.omitted = 0
         self._digests: dict[_Inode, tuple[tuple[int, int, int], str]] = {}
         self._archives: dict[str, Problem | None] = {}
         self._sharers: dict[_Inode, tuple[str, ...]] = {}
@@ -165,10 +172,14 @@ class _Checker:
             recorded, seen = None, error.seen
         if recorded is None:
             path = f"{paths.MANIFESTS}/{tree}.manifest"
-            return [*problems, Problem(tree, path, ProblemKind.MANIFEST, seen, remedy=REFRESH)], 0
-        self._damaged.clear()
-        found, files = self._compare(tree, top, recorded)
-        return problems + self._with_sharers(found), files
+            problems.append(Problem(tree, path, ProblemKind.MANIFEST, seen, remedy=REFRESH))
+            files = 0
+        else:
+            self._damaged.clear()
+            self.omitted += recorded.info.archive.omitted_count
+            found, files = self._compare(tree, top, recorded)
+            problems += self._with_sharers(found)
+        return (problems, files) if top.is_dir() else ([], 0)  # gc took it meanwhile
 
     def _archive(self, digest: str, tree: str) -> Problem | None:
         """What is wrong with an archive; looked at once for all its trees."""

@@ -82,7 +82,7 @@ def tree_listing(root: Path) -> dict[str, Entry]:
 def check_guarantees(members: Iterable[tuple[Member, bytes]]) -> None:
     """Assert what read_archive promises, by other means than its own."""
     kinds: dict[str, MemberKind] = {"": MemberKind.DIRECTORY}
-    links = []
+    links: list[tuple[str, str]] = []
     for member, content in members:
         path = member.path
         parts = path.split("/")
@@ -90,6 +90,7 @@ def check_guarantees(members: Iterable[tuple[Member, bytes]]) -> None:
         assert path.isprintable() or not path.isascii()
         assert not any(part in ("", ".", "..") for part in parts), "normal and relative"
         assert kinds.get("/".join(parts[:-1])) is MemberKind.DIRECTORY, "after its directory"
+        assert not links or member.kind is MemberKind.SYMLINK, "links come last"
         assert len(content) == member.size_bytes
         assert content == b"" or member.kind is MemberKind.FILE
         kinds[path] = member.kind

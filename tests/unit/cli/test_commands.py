@@ -81,6 +81,50 @@ def test_pull_in_json(run: Run) -> None:
     assert Path(document["tree"]).is_dir()
 
 
+def test_links_that_lead_nowhere_are_left_out_and_told_of(
+    run: Run, server: Server, tmp_path: Path
+) -> None:
+    """As in 4.19 kernels for Qualcomm, and a vendor's absolute paths; and once more when nothing is read."""
+    links = (
+        ("include/filler/good.h", "part_0000.h"),
+        ("include/filler/ion.h", "../../drivers/staging/android/uapi/ion.h"),
+        ("include/linux/rtmm.h", "/home/builder/kernel/rtmm.h"),
+    )
+    kernel = Kernel(headers=2, links=links)
+    server.add_device("PHONE", kernel=kernel)
+    note = (
+        "  note: 2 links of the archive lead nowhere inside it and were left out: "
+        "include/filler/ion.h -> ../../drivers/staging/android/uapi/ion.h, "
+        "include/linux/rtmm.h -> /home/builder/kernel/rtmm.h\n"
+    )
+    for _ in range(2):
+        done = run("pull")
+        assert done.code == 0, done.err
+        assert note in done.err
+        assert "hostile" not in done.err
+    tree = Path(done.out.rstrip())
+    assert (tree / "include/filler/good.h").resolve() == tree / "include/filler/part_0000.h"
+    assert not (tree / "include/linux/rtmm.h").is_symlink()
+    left_out = [
+        {"path": links[1][0], "target": links[1][1], "reason": "link-dangling"},
+        {"path": links[2][0], "target": links[2][1], "reason": "link-absolute"},
+    ]
+    for command in (["pull"], ["show"], ["list"]):
+        document = run(*command, "--json").document
+        archive = document.get("archive") or document["kernels"][0]["archive"]
+        assert archive["omitted"] == left_out
+        assert archive["omitted_count"] == 2
+    assert "2 links of the archive lead nowhere" in run("show").out
+    assert run("verify", "--json").document["omitted"] == 2
+    assert "2 links of the archives led nowhere inside them" in run("verify").err
+    file = tmp_path / "kheaders.tar.xz"
+    file.write_bytes(kernel.archive)
+    done = run("import", file, "--store", tmp_path / "other")
+    assert done.code == 0, done.err
+    assert note in done.err
+    assert note not in run("verify").err
+
+
 def test_an_error_in_json_is_one_object_on_stdout(run: Run, server: Server) -> None:
     server.add_device("PHONE", headers=Headers.ABSENT)
     done = run("pull", "--json")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kheaders_adb.cli.render import (
+    omitted_line,
     staged_lines,
     staged_to_json,
     table,
@@ -22,6 +23,7 @@ from kheaders_adb.model import (
     HeaderSource,
     KernelIdentity,
     Level,
+    OmittedLink,
     SourceKind,
     Staged,
     SymbolDifference,
@@ -68,6 +70,19 @@ STAGED = Staged(
     notes=("read without a lease: Read-only file system",),
 )
 
+LEFT_OUT = replace(
+    STAGED.archive,
+    omitted=(
+        OmittedLink(
+            "include/uapi/linux/ion.h",
+            "../../../drivers/staging/android/uapi/ion.h",
+            "link-dangling",
+        ),
+        OmittedLink("include/linux/rtmm.h", "/home/builder/kernel/rtmm.h", "link-absolute"),
+    ),
+    omitted_count=2,
+)
+
 
 def test_what_a_person_is_told_of_a_pull() -> None:
     variants = {
@@ -82,12 +97,42 @@ def test_what_a_person_is_told_of_a_pull() -> None:
         "imported": replace(STAGED, source=HeaderSource(SourceKind.FILE, "a.tar.xz")),
         "no build-id": replace(STAGED, kernel=replace(STAGED.kernel, build_id=None)),
         "mismatch": replace(STAGED, verdict=MISMATCH),
+        "links left out": replace(STAGED, archive=LEFT_OUT),
     }
     text = "".join(
         f"# {name}\n" + "".join(f"{line}\n" for line in staged_lines(staged))
         for name, staged in variants.items()
     )
     check_golden("staged-lines.txt", text)
+
+
+def test_links_left_out_in_one_line() -> None:
+    def line(*reasons: str, count: int = 0) -> str | None:
+        links = tuple(OmittedLink(f"{n}.h", "x", reason) for n, reason in enumerate(reasons))
+        return omitted_line(
+            replace(STAGED.archive, omitted=links, omitted_count=count or len(links))
+        )
+
+    assert line() is None
+    assert line("link-dangling") == (
+        "1 link of the archive leads nowhere inside it and was left out: 0.h -> x"
+    )
+    assert line("link-chain", "link-to-directory") == (
+        "2 links of the archive lead nowhere inside it or to a folder or to another link "
+        "and were left out: 0.h -> x, 1.h -> x"
+    )
+    assert line(*["link-absolute"] * 100, count=65_000) == (
+        "65000 links of the archive lead nowhere inside it and were left out: "
+        "0.h -> x, 1.h -> x, 2.h -> x, and 64997 more"
+    )
+
+
+def test_what_a_record_says_cannot_act_on_the_terminal() -> None:
+    """Our own records hold printable text; a store may be another user's."""
+    links = (OmittedLink("\x1b[2J.h", "\u202e", "link-dangling"),)
+    said = omitted_line(replace(STAGED.archive, omitted=links, omitted_count=1))
+    assert said is not None
+    assert said.endswith("\\x1b[2J.h -> \\u202e")
 
 
 def test_what_a_program_is_told_of_a_pull() -> None:
@@ -110,7 +155,7 @@ def test_the_fields_that_programs_rely_on() -> None:
     kernel = {"key", "release", "version", "machine", "build_id", "config_sha256", "evidence"}
     assert kernel <= document["kernel"].keys()
     assert document["source"].keys() == {"kind", "path"}
-    assert document["archive"].keys() == {"sha256", "size_bytes", "members"}
+    assert {"sha256", "size_bytes", "members", "omitted"} <= document["archive"].keys()
     assert document["verdict"]["level"] == "mismatch"
     for check in document["verdict"]["checks"]:
         assert {"name", "status", "expected", "found"} <= check.keys()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.archives.hostile import Hostile, hostile_archives
+from fixtures.archives.stray import Stray, stray_archives
 from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.errors import ArchiveError
 from kheaders_adb.kernel.facts import FactCollector
@@ -31,7 +32,7 @@ def stage(store: Store, data: bytes) -> None:
 
     collector = FactCollector()
     with store.stage() as staging:
-        for member, content in read_archive(kept()):
+        for member, content in read_archive(kept(), on_omitted=staging.omit):
             staging.add(member, content)
             collector.add(member.path, content)
         staging.publish(collector.facts())
@@ -69,3 +70,24 @@ def test_nothing_changes(hostile: Hostile, world: tuple[Path, Store, str]) -> No
         stage(store, hostile.build())
     assert getattr(caught.value, "rule", None) == hostile.rule
     assert digest(root) == before
+
+
+@pytest.mark.parametrize("stray", stray_archives(), ids=lambda stray: stray.name)
+def test_a_link_that_leads_nowhere_is_not_made(stray: Stray, tmp_path: Path) -> None:
+    """And what it would have led to, were it made, is not touched."""
+    (tmp_path / "canary").write_text("untouched\n")
+    store = Store.open(tmp_path / "store")
+    stage(store, stray.build())
+    (tree,) = (tmp_path / "store/trees").iterdir()
+    for path in tree.rglob("*"):
+        assert path.resolve(strict=True).is_relative_to(tree)
+        assert str(path.relative_to(tree)) not in stray.left_out
+        if path.is_symlink():
+            assert path.is_file()
+    info = store.tree_info(tree.name)
+    assert info is not None
+    assert info.archive.omitted_count == len(stray.left_out)
+    listed = {link.path: link.reason for link in info.archive.omitted}
+    assert listed.items() <= stray.left_out.items()
+    assert len(listed) == min(len(stray.left_out), 100)
+    assert (tmp_path / "canary").read_text() == "untouched\n"

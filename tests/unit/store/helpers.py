@@ -96,7 +96,7 @@ def stage(
                 staging.write_archive(data[start : start + 65536])
                 yield data[start : start + 65536]
 
-        for member, content in read_archive(chunks()):
+        for member, content in read_archive(chunks(), on_omitted=staging.omit):
             staging.add(member, content)
         for path, content in (replace or {}).items():
             staging.replace(path, content)

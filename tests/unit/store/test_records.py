@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from kheaders_adb.model import (
     HeaderSource,
     KernelIdentity,
     Level,
+    OmittedLink,
     SourceKind,
     SymbolDifference,
     Verdict,
@@ -35,7 +37,16 @@ from kheaders_adb.store.records import (
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 MAYBE = st.none() | TEXT
 DIGEST = st.text("0123456789abcdef", min_size=64, max_size=64)
-ARCHIVES = st.builds(Archive, DIGEST, st.integers(0, 2**40), st.integers(0, 10**6))
+ARCHIVES = st.builds(
+    lambda omitted, more, **rest: Archive(
+        omitted=omitted, omitted_count=len(omitted) + more, **rest
+    ),
+    st.lists(st.builds(OmittedLink, TEXT, TEXT, TEXT), max_size=3).map(tuple),
+    st.integers(0, 9),
+    sha256=DIGEST,
+    size_bytes=st.integers(0, 2**40),
+    members=st.integers(0, 10**6),
+)
 CHECKS = st.builds(Check, TEXT, st.sampled_from(CheckStatus), MAYBE, MAYBE, MAYBE)
 VERDICTS = st.builds(
     Verdict,
@@ -203,7 +214,7 @@ def test_manifests_survive_and_betray_every_change(
         manifest.file_line(manifest.EntryKind.FILE, "ab" * 32, len(content), path)
         for path, content in files.items()
     ]
-    lines += [manifest.symlink_line("../x", link), manifest.directory_line(link)]
+    lines += [manifest.symlink_line("x", link), manifest.directory_line(link)]
     size = manifest.TreeSize(len(files), sum(map(len, files.values())))
     text = manifest.encode(info, lines, size)
     read = manifest.decode(text)
@@ -211,7 +222,7 @@ def test_manifests_survive_and_betray_every_change(
     assert {each.path: each.size_bytes for each in read.entries if each.sha256} == {
         path: len(content) for path, content in files.items()
     }
-    assert read.entries[-2].target == "../x"
+    assert read.entries[-2].target == "x"
     assert manifest.decode_size(text[-manifest.TAIL_BYTES :]) == size
     for position in range(0, len(text), max(1, len(text) // 5)):
         changed = bytearray(text)
@@ -231,6 +242,10 @@ def test_manifests_survive_and_betray_every_change(
         "d\t../x\n",
         "d\t/x\n",
         "l\tx\n",
+        "l\t/etc/passwd\tx\n",
+        "l\t../x\tx\n",
+        "l\ta/../../x\tx\n",
+        "l\t\tx\n",
         "\n",
     ],
 )
@@ -272,3 +287,38 @@ def test_the_quick_reader_of_manifests_refuses_what_is_no_file() -> None:
 def test_the_key_leaves_out_the_boot() -> None:
     other = replace(SAMPLE, identity=replace(SAMPLE.identity, boot_id="another"))
     assert other.key == SAMPLE.key
+
+
+LINK = OmittedLink("include/uapi/linux/ion.h", "../../../drivers/ion.h", "link-dangling")
+
+
+def test_what_was_written_before_links_were_left_out_has_none() -> None:
+    old = json.loads(kernel_to_json(SAMPLE))
+    del old["archive"]["omitted"], old["archive"]["omitted_count"]
+    assert kernel_from_json(json.dumps(old).encode()) == SAMPLE
+    info = manifest.TreeInfo(SAMPLE.archive, ArchiveFacts())
+    text = manifest.encode(info, [], manifest.TreeSize(0, 0))
+    head = json.loads(text.partition(b"\n")[0])
+    del head["archive"]["omitted"], head["archive"]["omitted_count"]
+    body = json.dumps(head).encode() + b"\n" + text.split(b"\n")[1] + b"\n"
+    assert manifest.decode(body + f"end\t{sha256(body).hexdigest()}\n".encode()).info == info
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"omitted": "x"},
+        {"omitted": ["include/uapi/linux/ion.h"]},
+        {"omitted": [{"path": "x", "target": "y"}]},
+        {"omitted_count": 0},
+        {"omitted_count": None},
+        {"omitted": [{"path": "x", "target": "y", "reason": "z"}] * 101, "omitted_count": 101},
+    ],
+)
+def test_links_left_out_that_are_none(damage: dict[str, object]) -> None:
+    whole = replace(SAMPLE, archive=replace(SAMPLE.archive, omitted=(LINK,), omitted_count=1))
+    assert kernel_from_json(kernel_to_json(whole)) == whole
+    document = json.loads(kernel_to_json(whole))
+    document["archive"] |= damage
+    with pytest.raises(StoreError):
+        kernel_from_json(json.dumps(document).encode())

@@ -25,6 +25,7 @@ from tests.unit.store.helpers import (
     files_of,
     headers,
     litter,
+    pack,
     packed,
     pull,
     stage,
@@ -172,6 +173,10 @@ def test_unsafe_paths_are_refused_here_as_well(store: Store, path: str, kind: Me
         [("file", None), ("file/below", None)],
         [("file", None), ("file", None)],
         [("link", "/etc/passwd")],
+        [("link", "../canary")],
+        [("folder/link", "../../canary")],
+        [("link", "folder/../../canary")],
+        [("link", "")],
     ],
 )
 def test_nothing_is_written_through_a_link_or_a_file(
@@ -187,6 +192,18 @@ def test_nothing_is_written_through_a_link_or_a_file(
     with pytest.raises(StoreError):
         attempt()
     assert list((store.root / "trees").iterdir()) == []
+
+
+def test_many_links_left_out_are_counted_and_the_first_are_listed(store: Store) -> None:
+    links: dict[str, bytes | str] = {f"include/{number:04}.h": "absent.h" for number in range(300)}
+    archive, tree = stage(store, pack(headers() | links))
+    assert archive.omitted_count == 300
+    assert [link.path for link in archive.omitted] == sorted(links)[:100]
+    assert archive.members == len(headers()) + 300 + 9, "folders are members too"
+    info = store.tree_info(tree)
+    assert info is not None
+    assert info.archive == archive
+    assert not set(links) & set(files_of(store.tree_path(tree)))
 
 
 def test_an_error_of_the_thread_reaches_the_caller_soon(store: Store) -> None:

@@ -59,6 +59,28 @@ def test_a_sound_store_has_no_problems(store: Store) -> None:
     assert done.files == 3 * 42
 
 
+def test_links_that_were_left_out_are_counted_and_nothing_may_stand_in_their_place(
+    store: Store,
+) -> None:
+    links: dict[str, bytes | str] = {
+        "include/uapi/ion.h": "../../drivers/ion.h",
+        "include/rtmm.h": "/home/builder/rtmm.h",
+    }
+    made = pull(store, 0, data=pack(headers() | links))
+    pull(store, 1, variant=1)
+    assert made.archive.omitted_count == 2
+    assert {(link.path, link.target) for link in made.archive.omitted} == set(links.items())
+    assert store.resolve(made.key).archive == made.archive
+    done = verify(store)
+    assert done.is_sound
+    assert (done.files, done.omitted) == (2 * 42, 2)
+    assert verify(store, [made]).omitted == 2
+    (store.tree_path(made.tree) / "include/rtmm.h").symlink_to("/home/builder/rtmm.h")
+    assert by_path(verify(store).problems) == {"include/rtmm.h": ProblemKind.EXTRA}
+    assert verify(store, repair_with=read_archive).is_sound
+    assert not (store.tree_path(made.tree) / "include/rtmm.h").is_symlink()
+
+
 def test_one_flipped_byte_in_each_of_200_files_is_found_and_mended(store: Store) -> None:
     made = pull(store, data=packed(0, 260))
     tree = store.tree_path(made.tree)
