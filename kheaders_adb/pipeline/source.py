@@ -18,6 +18,7 @@ from kheaders_adb.errors import (
     PrivilegeError,
 )
 from kheaders_adb.kernel.config import parse_config
+from kheaders_adb.kernel.regeneration import not_only_config
 from kheaders_adb.model import HeaderSource, Level, SourceKind, Via
 from kheaders_adb.pipeline.candidates import best_module, read_payload
 from kheaders_adb.pipeline.options import Tolerance
@@ -136,6 +137,7 @@ def _from_host(
                 carved.source,
                 device.serial,
                 f"checking {best.path} before it is pushed",
+                not_only_config(best.verdict) if Tolerance.REPAIRED in tolerance else None,
             )
         return _noting(carved, "a module known to be wrong is not inserted, its archive was carved")
     if via is Via.CARVE:
