@@ -81,12 +81,13 @@ def import_(
         claim,
         serial=serial,
         tolerance=Tolerance.of(allow_mismatch=allow_mismatch, repair_config=repair_config),
+        on_note=lambda note: console.say(f"  note: {note}"),
     )
     console.say(f"{file}: headers of kernel {record.identity.release} ({record.key[:12]})")
     if left_out := omitted_line(record.archive):
         console.say(f"  note: {left_out}")
     console.say(f"  verdict: {verdict_line(record.verdict)}")
-    if warning := verdict_warning(record.verdict):
+    if warning := verdict_warning(record.verdict, quiet=output.quiet):
         console.warn(warning)
     if output.json:
         console.document(record_to_json(trees, record))

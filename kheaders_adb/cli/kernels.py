@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 def find_kernel(store: Store, kernel: str, console: Console) -> KernelRecord:
-    """The record that `kernel` means; warns, each time, if its tree was staged under a mismatch."""
+    """The record that `kernel` means; warns, each time, if its tree is not simply the kernel's."""
     from kheaders_adb.cli.render import verdict_warning
 
     record = store.resolve(kernel)
-    if warning := verdict_warning(record.verdict):
+    if warning := verdict_warning(record.verdict, quiet=console.output.quiet):
         console.warn(f"{record.identity.release} ({record.key[:12]}): {warning}")
     return record
 

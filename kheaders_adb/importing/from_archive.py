@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -41,6 +41,7 @@ def import_archive(
     serial: str | None = None,
     tolerance: Tolerance = Tolerance.NOTHING,
     limits: Limits = DEFAULT_LIMITS,
+    on_note: Callable[[str], None] | None = None,
 ) -> KernelRecord:
     """Stage an archive that lies on the host.
 
@@ -51,6 +52,7 @@ def import_archive(
         serial: the device that `claim` was probed on.
         tolerance: as for a pull.
         limits: caps for the archive.
+        on_note: told, in sentences, what the user should know.
 
     Returns:
         The record that was made.
@@ -89,13 +91,18 @@ def import_archive(
                 digest.update(chunk)
             if digest.hexdigest() in store.find_archive(path.stat().st_size):
                 store.mend_archive(digest.hexdigest(), _chunks(path))
-                return stager.restage(digest.hexdigest())
-            return stager.stage(_chunks(path))
+                record = stager.restage(digest.hexdigest())
+            else:
+                record = stager.stage(_chunks(path))
     except ArchiveError as error:
         error.step = error.step or f"{STEP} {path}"
         raise
     except OSError as error:
         raise unreadable(path, error) from error
+    if on_note is not None:
+        for note in stager.notes:
+            on_note(note)
+    return record
 
 
 def _require_archive(path: Path) -> None:

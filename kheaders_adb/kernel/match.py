@@ -8,28 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
-from kheaders_adb.errors import MismatchError
 from kheaders_adb.kernel.banner import find_doubt, parse_builder
-from kheaders_adb.kernel.config import Configuration, as_compiled, same_hex
+from kheaders_adb.kernel.differences import check_config, compare_configs
 from kheaders_adb.kernel.facts import require_kheaders
-from kheaders_adb.kernel.heading import find_contradictions
 from kheaders_adb.model import (
     ArchiveFacts,
     Check,
     CheckStatus,
     KernelIdentity,
     Level,
-    SymbolDifference,
     Verdict,
 )
 from kheaders_adb.untrusted.text import printable
 
-# How the archive is delivered; no header tests it.  An incremental build that turns the one into the
-# other keeps the old archive, because gen_kheaders.sh leaves autoconf.h out of its check for changes.
-_DELIVERY_SYMBOLS = frozenset({"IKHEADERS", "IKHEADERS_PROC"})
-_NAMED_SYMBOLS = 3
 _ONLY_CONFIG_NOTE = (
     "only the configuration differs: the archive is left from an earlier build, or /proc/config.gz is not "
     "that of the running kernel; nothing compared here can tell which"
@@ -92,11 +85,11 @@ def match(
         CorruptArchiveError: the archive does not say which kernel it is for.
     """
     require_kheaders(facts)
-    differences, tolerated = _compare_configs(config, facts.config)
+    differences, tolerated = compare_configs(config, facts.config)
     checks = [
         _check_release(identity, facts),
         _check_machine(identity.machine, facts),
-        _check_config(config, differences, tolerated, facts),
+        check_config(config, differences, tolerated, facts),
         _check_builder(identity, facts),
         _check_version(identity, facts.uts_version),
     ]
@@ -116,24 +109,6 @@ def match(
         note = f"{checks[2].note}; {_ONLY_CONFIG_NOTE}"
         checks[2] = dataclasses.replace(checks[2], note=note)
     return Verdict(level, tuple(checks), tuple(differences))
-
-
-def repaired(verdict: Verdict) -> Verdict:
-    """Return the verdict on the tree after ``autoconf.h`` was regenerated.
-
-    The checks stay as they were, so that the record shows what was repaired.
-
-    Raises:
-        MismatchError: something besides the configuration differs, or nothing does.
-    """
-    if not verdict.is_repairable:
-        names = ", ".join(check.name for check in verdict.differing) or "nothing"
-        raise MismatchError(
-            f"a new autoconf.h repairs only a configuration that differs, but here differs: {names}",
-            verdict=verdict,
-            step="repairing the configuration",
-        )
-    return dataclasses.replace(verdict, level=Level.REPAIRED)
 
 
 def _check_release(identity: KernelIdentity, facts: ArchiveFacts) -> Check:
@@ -180,65 +155,6 @@ def _check_machine(machine: str, facts: ArchiveFacts) -> Check:
 
 def _srcarch(machine: str) -> str | None:
     return next((arch for pattern, arch in _SRCARCH if pattern.fullmatch(machine)), None)
-
-
-def _compare_configs(
-    kernel: Mapping[str, str] | None, archive: Mapping[str, str] | None
-) -> tuple[list[SymbolDifference], list[SymbolDifference]]:
-    """Return the differences, sorted by symbol: those that count, and those tolerated."""
-    if kernel is None or archive is None:
-        return [], []
-    compiled = as_compiled(kernel)
-    differences = []
-    tolerated = []
-    for symbol in sorted(compiled.keys() | archive.keys()):
-        here, there = compiled.get(symbol), archive.get(symbol)
-        if here == there or same_hex(kernel.get(symbol), there):
-            continue
-        difference = SymbolDifference(symbol, kernel.get(symbol, here), there)
-        if symbol in _DELIVERY_SYMBOLS and {here, there} == {"y", "m"}:
-            tolerated.append(difference)
-        else:
-            differences.append(difference)
-    return differences, tolerated
-
-
-def _check_config(
-    config: Mapping[str, str] | None,
-    differences: Sequence[SymbolDifference],
-    tolerated: Sequence[SymbolDifference],
-    facts: ArchiveFacts,
-) -> Check:
-    if config is None:
-        return Check(
-            "config", CheckStatus.UNKNOWN, note="the running kernel's configuration is unknown"
-        )
-    notes = [
-        f"{_assignment(one.symbol, one.kernel)} in the kernel, "
-        f"{_assignment(one.symbol, one.archive)} in the archive: harmless, it only says how the "
-        "archive is delivered; the archive is left from an earlier step of an incremental build"
-        for one in tolerated
-    ]
-    heading = config.heading if isinstance(config, Configuration) else None
-    contradictions = find_contradictions(heading, facts)
-    notes = [*contradictions, *notes]
-    if not differences:
-        count = f"{len(config)} symbols"
-        status = CheckStatus.UNKNOWN if contradictions else CheckStatus.AGREE
-        return Check("config", status, count, count, "; ".join(notes) or None)
-    named = differences[:_NAMED_SYMBOLS]
-    more = ", …" if len(differences) > len(named) else ""
-    many = "1 symbol differs" if len(differences) == 1 else f"{len(differences)} symbols differ"
-    expected = ", ".join(_assignment(one.symbol, one.kernel) for one in named)
-    found = ", ".join(_assignment(one.symbol, one.archive) for one in named)
-    note = "; ".join((many, *notes))
-    return Check("config", CheckStatus.DIFFER, expected + more, found + more, note)
-
-
-def _assignment(symbol: str, value: str | None) -> str:
-    if value is None:
-        return f"# CONFIG_{printable(symbol)} is not set"
-    return printable(f"CONFIG_{symbol}={value}")
 
 
 def _check_builder(identity: KernelIdentity, facts: ArchiveFacts) -> Check:

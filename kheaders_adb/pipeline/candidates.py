@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kheaders_adb.archive.carve import CarvedModule, carve_module
@@ -15,6 +15,7 @@ from kheaders_adb.kernel.config import parse_config
 from kheaders_adb.kernel.facts import FactCollector
 from kheaders_adb.kernel.match import match
 from kheaders_adb.model import Level, Verdict
+from kheaders_adb.pipeline.surveying import survey_archive
 from kheaders_adb.untrusted.limits import Limits
 
 _RANK = {
@@ -71,6 +72,9 @@ def best_module(
             device=device.serial,
             hint="give the kheaders.ko of the running kernel's build",
         )
+    if best.verdict.level is Level.MISMATCH:
+        verdict, _ = survey_archive((best.carved.archive,), best.verdict, limits)
+        best = replace(best, verdict=verdict)
     if not module.is_dir():
         return best, ()
     return best, (

@@ -106,7 +106,7 @@ class _Pull:
                 else:
                     record = stager.stage(chunks, expected_sha256=plan.archive_sha256)
                 report = stream.finish()
-        return Fetched(record, cached=False, notes=report.notes)
+        return Fetched(record, cached=False, notes=(*report.notes, *stager.notes))
 
     def carved(self, plan: Carved) -> Fetched:
         """Stage an archive that was taken out of a module."""
@@ -114,8 +114,9 @@ class _Pull:
         with self._turn(len(plan.archive)):
             if record := self._staged_meanwhile():
                 return Fetched(record, cached=True, notes=())
-            record = self._stager(lambda: report, plan.vermagic).stage_or_restage(plan.archive)
-        return Fetched(record, cached=False, notes=())
+            stager = self._stager(lambda: report, plan.vermagic)
+            record = stager.stage_or_restage(plan.archive)
+        return Fetched(record, cached=False, notes=tuple(stager.notes))
 
     def _stager(self, report: Callable[[], ReadReport], vermagic: str | None) -> Stager:
         config = None if self.about.config is None else parse_config(self.about.config)

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 class Tolerance(enum.Flag):
     """Which headers are taken although they do not belong to the kernel.
 
-    ``REPAIRED``: where only the configuration differs, with autoconf.h regenerated.  ``MISMATCHED``: any,
-    marked as such.  ``STAGED``: those that are staged so already, because somebody wanted them.  They add up;
-    where headers can be repaired, that comes before taking them as they are.
+    ``REPAIRED``: where only the configuration differs and nothing else in the archive can depend on that,
+    with autoconf.h regenerated.  ``MISMATCHED``: any, marked as such.  ``STAGED``: those that are staged so
+    already, because somebody wanted them.  They add up: what can be repaired is repaired, what cannot is
+    taken as it is, and it is said why.
     """
 
     NOTHING = 0
@@ -40,13 +41,20 @@ class Tolerance(enum.Flag):
         return verdict.level is not Level.MISMATCH or Tolerance.MISMATCHED in self
 
     def accepts_staged(self, verdict: Verdict) -> bool:
-        """Whether a tree that is staged under this verdict is used without reading its archive again."""
+        """Whether a tree that is staged under this verdict is used without reading its archive again.
+
+        A repaired tree is one that somebody asked for, and nobody else.
+        """
+        if Tolerance.STAGED in self:
+            return True
+        if verdict.level is Level.REPAIRED:
+            return Tolerance.REPAIRED in self
         if verdict.level is Level.MISMATCH and self.repairs(verdict):
             return False
-        return self.accepts(verdict) or Tolerance.STAGED in self
+        return self.accepts(verdict)
 
     def repairs(self, verdict: Verdict) -> bool:
-        """Whether headers under this verdict are to be repaired."""
+        """Whether headers under this verdict are to be repaired, if that can be done."""
         return Tolerance.REPAIRED in self and verdict.is_repairable
 
 

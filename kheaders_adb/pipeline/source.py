@@ -15,6 +15,7 @@ from kheaders_adb.errors import (
     DeviceChangedError,
     PrivilegeError,
 )
+from kheaders_adb.kernel.regeneration import not_only_config
 from kheaders_adb.model import HeaderSource, Level, SourceKind, Via
 from kheaders_adb.pipeline.absence import absence_error
 from kheaders_adb.pipeline.candidates import best_module, read_payload
@@ -139,6 +140,7 @@ def _from_host(
                 carved.source,
                 device.serial,
                 f"checking {best.path} before it is pushed",
+                not_only_config(best.verdict) if Tolerance.REPAIRED in tolerance else None,
             )
         return _noting(carved, "a module known to be wrong is not inserted, its archive was carved")
     if via is Via.CARVE:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kheaders_adb._version import __version__
 from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.errors import MismatchError, StoreError
 from kheaders_adb.kernel.autoconf import AUTOCONF, render_autoconf
 from kheaders_adb.kernel.facts import FactCollector
-from kheaders_adb.kernel.match import repaired
+from kheaders_adb.kernel.regeneration import find_obstacle, render_unusable, repaired
+from kheaders_adb.kernel.survey import Survey
 from kheaders_adb.model import (
     Archive,
     ArchiveFacts,
@@ -23,6 +24,7 @@ from kheaders_adb.model import (
     Verdict,
 )
 from kheaders_adb.pipeline.options import Tolerance
+from kheaders_adb.pipeline.surveying import survey_archive
 from kheaders_adb.store.records import KernelRecord
 from kheaders_adb.store.store import Store
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
@@ -60,6 +62,7 @@ class Stager:
         tolerance: what to do with headers that do not belong to the kernel.
         limits: caps for the archive.
         timing_s: receives the seconds of each phase.
+        notes: receives what the user should be told.
     """
 
     store: Store
@@ -69,6 +72,7 @@ class Stager:
     tolerance: Tolerance = Tolerance.NOTHING
     limits: Limits = DEFAULT_LIMITS
     timing_s: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def stage(self, chunks: Iterable[bytes], *, expected_sha256: str | None = None) -> KernelRecord:
         """Extract an archive that the store does not have, while it comes in.
@@ -105,12 +109,14 @@ class Stager:
                     hint="another kheaders was loaded meanwhile; see `lsmod` on the device, try again",
                 )
             facts = collector.facts()
-            judged = self._accept(self.judge(facts))
+            judged, survey = self._accept(facts, staging.archive_chunks)
             if judged.verdict.level is Level.REPAIRED:
-                assert (
-                    self.config is not None
-                )  # nothing is repaired against an unknown configuration
+                # Nothing is repaired against an unknown configuration, or unseen.
+                assert self.config is not None
+                assert survey is not None
                 staging.replace(AUTOCONF, render_autoconf(self.config, facts.config))
+                for path, content in survey.offsets.items():
+                    staging.replace(path, render_unusable(content))
             archive = staging.publish(facts)
             assert staging.tree is not None
             record = self._record(judged, archive, staging.tree)
@@ -131,7 +137,7 @@ class Stager:
                 step="staging",
                 hint="is `gc` or `remove` running? run the same command again",
             )
-        judged = self._accept(self.judge(info.facts))
+        judged, _ = self._accept(info.facts, lambda: (self.store.read_archive(sha256),))
         if judged.verdict.level is Level.REPAIRED:
             return self.stage((self.store.read_archive(sha256),))
         return self._record(judged, info.archive, sha256)
@@ -144,13 +150,30 @@ class Stager:
             return self.restage(sha256)
         return self.stage((data,))
 
-    def _accept(self, judged: Judged) -> Judged:
-        verdict = judged.verdict
-        if self.tolerance.repairs(verdict):
-            return Judged(judged.identity, repaired(verdict), judged.source)
-        if self.tolerance.accepts(verdict):
-            return judged
-        raise mismatch_error(verdict, judged.source, self.serial, STEP)
+    def _accept(
+        self, facts: ArchiveFacts, archive: Callable[[], Iterable[bytes]]
+    ) -> tuple[Judged, Survey | None]:
+        """Judge the archive; where it differs, see by its headers what that means and what can be done.
+
+        Args:
+            facts: what it says.
+            archive: gives its bytes once more.
+        """
+        judged = self.judge(facts)
+        if judged.verdict.level is not Level.MISMATCH:
+            return judged, None
+        verdict, survey = survey_archive(archive(), judged.verdict, self.limits)
+        judged = replace(judged, verdict=verdict)
+        obstacle = None
+        if Tolerance.REPAIRED in self.tolerance:
+            obstacle = find_obstacle(verdict, self.config, facts, survey)
+            if obstacle is None:
+                return replace(judged, verdict=repaired(verdict)), survey
+        if not self.tolerance.accepts(verdict):
+            raise mismatch_error(verdict, judged.source, self.serial, STEP, obstacle)
+        if obstacle is not None:
+            self.notes.append(f"not repaired: {obstacle}")
+        return judged, survey
 
     def _record(self, judged: Judged, archive: Archive, tree: str) -> KernelRecord:
         record = KernelRecord(
@@ -168,14 +191,24 @@ class Stager:
 
 
 def mismatch_error(
-    verdict: Verdict, source: HeaderSource, serial: str | None, step: str
+    verdict: Verdict,
+    source: HeaderSource,
+    serial: str | None,
+    step: str,
+    obstacle: str | None = None,
 ) -> MismatchError:
-    """The error for a verdict that is a mismatch, with every check that differs on a line of its own."""
+    """The error for a verdict that is a mismatch, with every check that differs on a line of its own.
+
+    Args:
+        obstacle: why the repair that was asked for cannot be done.
+    """
     rows = "".join(
         f"\n    {check.name}: the kernel has {check.expected}, the headers have {check.found}"
         + (f"\n        ({check.note})" if check.note else "")
         for check in verdict.differing
     )
+    if obstacle is not None:
+        rows += f"\n    a new autoconf.h does not repair this: {obstacle}"
     return MismatchError(
         f"these headers do not belong to the running kernel:{rows}",
         verdict=verdict,

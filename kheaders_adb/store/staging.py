@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +27,7 @@ from kheaders_adb.store.records import MAX_OMITTED_LISTED
 from kheaders_adb.store.writer import TreeWriter
 
 #: Members are handed to the thread in batches: a hand-over costs more than a small file.
+_CHUNK_BYTES = 256 * 1024
 _BATCH_BYTES = 256 * 1024
 _BATCH_MEMBERS = 64
 #: How much may wait for the disk before the caller has to.
@@ -102,6 +103,17 @@ class Staging:
         self._size_bytes += len(chunk)
         with wrapped("storing the archive", self._folder / "archive"):
             durable.write_all(self._archive_fd, chunk)
+
+    def archive_chunks(self) -> Iterator[bytes]:
+        """The archive's bytes so far, once more.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        path = self._folder / "archive"
+        with wrapped("reading the archive again", path), path.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                yield chunk
 
     def add(self, member: Member, content: bytes) -> None:
         """Stage one checked member; parents that were not added are made.

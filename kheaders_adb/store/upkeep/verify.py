@@ -118,19 +118,20 @@ _Inode = tuple[int, int]
 
 
 class _Checker:
-    """Looks at trees; reads a content that several of them share once.
-
-    Attributes:
-        omitted: how many links the archives of the trees so far had that were left out.
-    """
+    """Looks at trees; reads a content that several of them share once."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.omitted = 0
+        self._omitted: dict[str, int] = {}
         self._digests: dict[_Inode, tuple[tuple[int, int, int], str]] = {}
         self._archives: dict[str, Problem | None] = {}
         self._sharers: dict[_Inode, tuple[str, ...]] = {}
         self._damaged: dict[str, tuple[_Inode, bytes]] = {}
+
+    @property
+    def omitted(self) -> int:
+        """How many links the archives of the trees so far had that were left out."""
+        return sum(self._omitted.values())
 
     def check(self, tree: str) -> tuple[list[Problem], int]:
         """What is wrong with one tree, and the number of its files."""
@@ -176,7 +177,7 @@ class _Checker:
             files = 0
         else:
             self._damaged.clear()
-            self.omitted += recorded.info.archive.omitted_count
+            self._omitted[tree] = recorded.info.archive.omitted_count
             found, files = self._compare(tree, top, recorded)
             problems += self._with_sharers(found)
         return (problems, files) if top.is_dir() else ([], 0)  # gc took it meanwhile

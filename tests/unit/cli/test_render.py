@@ -187,7 +187,13 @@ def test_warnings_that_come_with_every_use() -> None:
     assert "NOT" in warning
     assert "(release, config differ)" in warning
     assert "imported" in (verdict_warning(Verdict(Level.UNMATCHED)) or "")
-    for level in (Level.EXACT, Level.CONSISTENT, Level.REPAIRED):
+    one = (SymbolDifference("TASK_XACCT", "y", None),)
+    for differences, said in ((one, "(CONFIG_TASK_XACCT)"), (one * 3, "(3 symbols)")):
+        repaired = Verdict(Level.REPAIRED, differences=differences)
+        assert said in (verdict_warning(repaired) or "")
+        assert verdict_warning(repaired, quiet=True) is None
+    assert verdict_warning(MISMATCH, quiet=True) == warning, "nobody who is quiet wants garbage"
+    for level in (Level.EXACT, Level.CONSISTENT):
         assert verdict_warning(Verdict(level)) is None
 
 

@@ -297,7 +297,10 @@ def test_a_stale_archive_is_repaired_on_demand(
     assert staged.archive.sha256 == RECONFIGURED.archive_sha256, (
         "the archive is kept as it was read"
     )
-    assert pull().cached is True, "repaired is as good as any"
+    assert pull(tolerance=Tolerance.REPAIRED).cached is True
+    assert pull(tolerance=Tolerance.STAGED).cached is True, "a command that goes on to use it"
+    with pytest.raises(MismatchError):
+        pull()  # who did not ask for it
     # Where the archive itself belongs to the kernel, the tree is another one.
     server.add_device("RIGHT", kernel=RECONFIGURED)
     right = pull("RIGHT")
