@@ -186,7 +186,7 @@ class _Talk:
         elif stream is self._output:
             self.code += data
         else:
-            # Half for the beginning, where the first error is, half for the end, where clang says why it ended.
+            # Half for the beginning, with the first error, half for the end, where clang says why it ended.
             half = self._limits.diagnostics_bytes // 2
             self._said_bytes += len(data)
             room = max(0, half - len(self._begun))

@@ -100,8 +100,8 @@ def check_reads(
     Raises:
         CompileError: a header has read a file or found out that it exists, or the list is not understood.
 
-    The program may include what it likes, and so may what it includes; headers of the kernel, clang and
-    libbpf may have read only one another and what the user named for all.
+    The program may include what it likes, and so may what it includes; headers of the kernel and of libbpf
+    may have read only one another, clang's, and what the user named for all.
     """
     listed = _content(listing)
     names = _names(listed)
@@ -166,9 +166,10 @@ def _refusal(
     first = left[0]
     by = next((includer for includer, file in edges if file == real[first]), None)
     more = f" and {len(left) - 1} more files" if len(left) > 1 else ""
+    header = printable(by) if by else "a header"
     return CompileError(
-        f"{printable(by) if by else 'a header'} reads {printable(real[first])}{more}, which the program does not "
-        "include itself: headers may read only headers, or files of this host could get into the object",
+        f"{header} reads {printable(real[first])}{more}, which the program does not include itself: headers "
+        "may read only headers, or files of this host could get into the object",
         step=f"compiling {source}",
         hint="look at these lines of the headers before you trust them; if the file is yours and meant for "
         "them, name its folder with -I",
