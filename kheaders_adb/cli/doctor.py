@@ -13,7 +13,6 @@ from kheaders_adb import settings
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.errors import DeviceError, KheadersError, StoreError
-from kheaders_adb.untrusted.text import harmless
 
 if TYPE_CHECKING:
     from kheaders_adb.adb.deadline import Deadline
@@ -71,9 +70,9 @@ def doctor(target: Target, store: StoreChoice, output: Output) -> int:
     else:
         width = max(len(item.name) for item in findings)
         for item in findings:
-            console.result(harmless(f"{item.health:4}  {item.name:{width}}  {item.seen}"))
+            console.result(f"{item.health:4}  {item.name:{width}}  {item.seen}")
             if item.remedy:
-                console.result(harmless(f"{'':4}  {'':{width}}  → {item.remedy}"))
+                console.result(f"{'':4}  {'':{width}}  → {item.remedy}")
     return failed.exit_code if failed else 0
 
 
