@@ -78,7 +78,7 @@ def doctor(target: Target, store: StoreChoice, output: Output) -> int:
 
 def _examine_server(target: Target, deadline: Deadline) -> list[Finding]:
     from kheaders_adb.adb.select import check_usable
-    from kheaders_adb.adb.server import adb_binary
+    from kheaders_adb.adb.start import adb_binary
     from kheaders_adb.adb.wire import ServerRefusedError
 
     name = "adb server"
