@@ -1,25 +1,16 @@
-"""The adb server: listing devices, opening services, and starting it where that is safe.
-
-This is the only module that imports adbutils, and only to find an adb binary when no server runs.
-"""
+"""The adb server: listing devices, opening services, and having it started where that is safe."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from kheaders_adb.adb.address import ServerAddress
 from kheaders_adb.adb.deadline import Deadline
 from kheaders_adb.adb.select import DeviceEntry, parse_devices
 from kheaders_adb.adb.wire import ServerRefusedError, ServiceFailedError, Wire
-from kheaders_adb.errors import AdbServerError, DeadlineError
-from kheaders_adb.untrusted.text import one_line
+from kheaders_adb.errors import AdbServerError
 
 _MAX_LISTING_BYTES = 0xFFFF
-_START_TIMEOUT_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +37,9 @@ class AdbServer:
         except ServerRefusedError:
             if not self.start or not self.address.is_local or self.address.path is not None:
                 raise
-        return _start(self.address, deadline, device=device, step=step)
+        from kheaders_adb.adb.start import start_server  # what it imports is seldom needed
+
+        return start_server(self.address, deadline, device=device, step=step)
 
     def version(self, deadline: Deadline) -> int:
         """The server's protocol version, as in 41 for "1.0.41"."""
@@ -109,61 +102,3 @@ class AdbServer:
             wire.close()
             raise
         return wire
-
-
-def adb_binary() -> Path:
-    """The adb binary that would start a server: ``$ADBUTILS_ADB_PATH``, PATH, or the one adbutils bundles.
-
-    Raises:
-        AdbServerError: there is none.
-    """
-    import adbutils  # costs about 0.2 s, so only where a server has to be started
-
-    try:
-        return Path(adbutils.adb_path())
-    except (RuntimeError, OSError, adbutils.AdbError) as error:
-        raise AdbServerError(
-            f"no adb binary was found: {error}",
-            step="starting an adb server",
-            hint="install adb (Debian: apt install adb) or start a server yourself",
-        ) from error
-
-
-def _start(address: ServerAddress, deadline: Deadline, *, device: str | None, step: str) -> Wire:
-    # Not `adb start-server`: a client that finds a server of another version at the port kills it, even
-    # one that came up a moment ago.  A server started directly only fails to bind.
-    binary = adb_binary()
-    argv = [str(binary), "-L", str(address), "server", "nodaemon"]
-    deadline = deadline.sooner(_START_TIMEOUT_S)
-    with tempfile.TemporaryFile() as output:
-        pid = os.posix_spawn(
-            binary,
-            argv,
-            os.environ,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, output.fileno(), 1),
-                (os.POSIX_SPAWN_DUP2, output.fileno(), 2),
-            ],
-            setsid=True,
-        )
-        while True:
-            ended, _ = os.waitpid(pid, os.WNOHANG)
-            try:
-                return Wire.connect(address, deadline, device=device, step=step)
-            except ServerRefusedError as refused:
-                if not ended and not deadline.expired:
-                    time.sleep(0.02)
-                    continue
-                output.seek(0)
-                said = one_line(output.read(4096).decode("utf-8", "replace"))
-                if ended:
-                    raise AdbServerError(
-                        f"the adb server at {address} ended at once: {said or 'it said nothing'}",
-                        step="starting an adb server",
-                        hint=f"try `{' '.join(argv)}` by hand",
-                    ) from refused
-                raise DeadlineError(
-                    f"the adb server started at {address} did not listen in time: {said}",
-                    step="starting an adb server",
-                ) from refused

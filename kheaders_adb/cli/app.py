@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gc
-import sys
+import os
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -12,8 +12,9 @@ from typer.core import TyperGroup
 
 from kheaders_adb._version import __version__
 from kheaders_adb.cli.command import command, globals_callback
-from kheaders_adb.cli.console import PROGRAM
+from kheaders_adb.cli.console import PROGRAM, OutputError
 from kheaders_adb.cli.groups import DEFAULT_WAIT_S
+from kheaders_adb.errors import UsageError
 
 COMMANDS = {
     "pull": "pull.pull",
@@ -76,6 +77,11 @@ _SETTINGS: dict[str, Any] = {
     "pretty_exceptions_enable": False,
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
+_COMPLETE = f"_{PROGRAM.upper().replace('-', '_')}_COMPLETE"
+# typer has no public name for what all mistakes on a command line are.
+_MISTAKE: Any = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
 app = typer.Typer(name=PROGRAM, no_args_is_help=True, cls=Commands, **_SETTINGS)
 
 
@@ -97,18 +103,42 @@ def _about(
 globals_callback(app, _about)
 
 
-def main() -> None:
-    """Run the command line; the entry point."""
-    words = sys.argv[1:]
-    # An option whose value may be left out: what follows after a blank is never its value.  Words after
-    # "--" are for clang.
-    ours = words[: words.index("--")] if "--" in words else words
+def run(words: Sequence[str]) -> int:
+    """Run a command line and return its exit code.
+
+    Raises:
+        KheadersError: that of the command; UsageError also for what is no command line of ours.
+    """
+    # An option whose value may be left out: what follows after a blank is never its value.
+    ours, theirs = split(words)
+    given = [f"--wait={DEFAULT_WAIT_S:g}" if word == "--wait" else word for word in ours]
+    program = typer.main.get_command(app)
+    if _COMPLETE in os.environ:
+        app(prog_name=PROGRAM)  # a shell asks what could come next; ends the process
     try:
-        app(
-            [f"--wait={DEFAULT_WAIT_S:g}" if w == "--wait" else w for w in ours]
-            + words[len(ours) :],
-            prog_name=PROGRAM,
-        )
-    finally:
-        # All memory is given back at once; looking through it for cycles first takes a tenth of `path`.
-        gc.freeze()
+        with program.make_context(PROGRAM, [*given, *theirs]) as context:
+            program.invoke(context)
+    except typer.Exit as done:
+        return int(done.exit_code)
+    except _MISTAKE as mistake:
+        if not words:
+            mistake.show()  # all of the help
+            return UsageError.exit_code
+        at = getattr(mistake, "ctx", None)
+        asked = at.command_path if at is not None else PROGRAM
+        raise UsageError(
+            mistake.format_message().strip().rstrip("."), hint=f"see `{asked} --help`"
+        ) from mistake
+    except OSError as error:
+        if (
+            error.filename is None
+        ):  # of help, or of the version; what commands write is looked after there
+            raise OutputError(error) from error
+        raise
+    return 0
+
+
+def split(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """The words that are for us, and those from ``--`` on, which are for clang."""
+    at = list(words).index("--") if "--" in words else len(words)
+    return words[:at], words[at:]

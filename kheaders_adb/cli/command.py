@@ -1,37 +1,20 @@
-"""What every command has in common: groups of options, and errors turned into messages and exit codes."""
+"""What every command has in common: groups of options, and the disk's errors by our name."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import inspect
-import os
-import signal
-import sys
-import traceback
 from collections.abc import Callable
-from types import FrameType
 from typing import Any, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 
-from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
-from kheaders_adb.errors import KheadersError
+from kheaders_adb.cli.process import disk_error
 
 GROUPS: tuple[type[Any], ...] = (Target, StoreChoice, Output)
-EXIT_INTERRUPTED = 130
-
-ISSUES = "https://github.com/kheaders-adb/kheaders-adb/issues"
-
-
-class Ended(BaseException):
-    """A signal asked the program to end; cleaning up goes on as for Ctrl-C."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 def command(
@@ -39,8 +22,7 @@ def command(
 ) -> Callable[[Callable[..., int | None]], Callable[..., None]]:
     """Register a function as the command `name` of `app`, of the class `cls` if that must be a special one.
 
-    Parameters that are groups become that group's options.  The function returns an exit code, None for 0;
-    any of this package's errors becomes its message and its exit code.
+    Parameters that are groups become that group's options.  The function returns an exit code, None for 0.
     """
 
     def register(function: Callable[..., int | None]) -> Callable[..., None]:
@@ -52,8 +34,13 @@ def command(
             before: dict[type[Any], Any] = ctx.obj or {}
             for key, group in groups.items():
                 given[key] = _gather(group, given, before.get(group))
-            output = given.get("output") or before.get(Output) or Output()
-            raise typer.Exit(guarded(lambda: function(**given), output))
+            try:
+                code = function(**given)
+            except BrokenPipeError:  # of stderr
+                raise
+            except OSError as error:
+                raise disk_error(error) from error
+            raise typer.Exit(code or 0)
 
         _show_as_options(run, function, hints, groups)
         app.command(name, cls=cls)(run)
@@ -74,44 +61,6 @@ def globals_callback(app: typer.Typer, extra: Callable[..., None]) -> None:
     groups = {f"_{group.__name__}": group for group in GROUPS}
     _show_as_options(callback, extra, hints | groups, groups, more=groups)
     app.callback()(callback)
-
-
-def guarded(function: Callable[[], int | None], output: Output) -> int:
-    """Run `function` and return the exit code, having told the user of any error."""
-    console = Console.standard(output)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
-    try:
-        return _told(function, console)
-    except BrokenPipeError:
-        # Whoever read our output has gone; that is their business.  Python would complain at exit.
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        return 128 + signal.SIGPIPE
-
-
-def _told(function: Callable[[], int | None], console: Console) -> int:
-    try:
-        return function() or 0
-    except KheadersError as error:
-        console.error(error)
-        return error.exit_code
-    except KeyboardInterrupt as interrupt:
-        console.interrupted(interrupt)
-        return EXIT_INTERRUPTED
-    except Ended as ended:
-        console.interrupted(ended)
-        return 128 + ended.number
-    except BrokenPipeError:
-        raise
-    except Exception:
-        traceback.print_exc()
-        console.say(f"kheaders-adb: this is a bug; please report the lines above at {ISSUES}")
-        return KheadersError.exit_code
-
-
-def _end(number: int, _frame: FrameType | None) -> None:
-    raise Ended(number)
 
 
 def _gather(group: type[Any], given: dict[str, Any], before: Any) -> Any:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import json
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from signal import Signals
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Protocol
 
-from kheaders_adb.cli.groups import Output
-from kheaders_adb.errors import KheadersError, MismatchError
+from kheaders_adb.errors import KheadersError, MismatchError, StoreError
 from kheaders_adb.untrusted.text import harmless
 
 if TYPE_CHECKING:
@@ -23,25 +26,76 @@ SCHEMA = 1
 _RED, _YELLOW, _RESET = "\033[1;31m", "\033[1;33m", "\033[0m"
 
 
+class Wanted(Protocol):
+    """What the user asked for: one JSON object, and nothing but errors and warnings."""
+
+    @property
+    def json(self) -> bool:
+        """Whether stdout gets one JSON object."""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether only errors and warnings are said."""
+
+
+class OutputError(KheadersError):
+    """Stdout could not be written; what the command did is done.
+
+    Attributes:
+        exit_code: as of the disk that it may be; where the reader has gone, as if by SIGPIPE.
+    """
+
+    READER_GONE: ClassVar[int] = 128 + 13
+
+    def __init__(self, error: OSError) -> None:
+        gone = error.errno == errno.EPIPE
+        super().__init__(
+            "whoever read stdout has gone before all was written"
+            if gone
+            else f"stdout cannot be written: {error.strerror or error}"
+        )
+        self.exit_code = self.READER_GONE if gone else StoreError.exit_code  # type: ignore[misc]
+
+
+def let_go(stream: IO[str]) -> None:
+    """Have what `stream` could not write forgotten, or Python would try again, and complain, at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        void = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(void, stream.fileno())
+        os.close(void)
+
+
+class _Documents:
+    """How many JSON objects this process has begun to write; a second one would be one too many."""
+
+    begun = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Console:
     """The two streams, and what the user and the terminal allow on them.
 
     Attributes:
         out, err: stdout and stderr.
-        output: what the user asked for.
+        wanted: what the user asked for.
         colour: whether stderr may be coloured.
         live: whether stderr is a terminal that can show a progress bar.
     """
 
     out: IO[str]
     err: IO[str]
-    output: Output
+    wanted: Wanted
     colour: bool = False
     live: bool = False
 
     @classmethod
-    def standard(cls, output: Output, environ: Mapping[str, str] = os.environ) -> Console:
+    def begin(cls, wanted: Wanted) -> Console:
+        """As `standard`, for a command that begins: it has written no JSON object yet."""
+        _Documents.begun = 0
+        return cls.standard(wanted)
+
+    @classmethod
+    def standard(cls, wanted: Wanted, environ: Mapping[str, str] = os.environ) -> Console:
         """The process's own streams; ``NO_COLOR``, ``TERM=dumb`` and ``CI`` are respected."""
         if isinstance(sys.stdout, io.TextIOWrapper):
             # Paths need not be text in the user's encoding, and no locale is a reason to fail.
@@ -51,54 +105,90 @@ class Console:
         return cls(
             sys.stdout,
             sys.stderr,
-            output,
+            wanted,
             colour=terminal and not environ.get("NO_COLOR"),
-            live=terminal and not environ.get("CI") and not output.quiet,
+            live=terminal and not environ.get("CI") and not wanted.quiet,
         )
 
     def result(self, text: str) -> None:
-        """Write a line of the result to stdout."""
-        print(text, file=self.out, flush=True)
+        """Write a line of the result, made harmless, to stdout: for people."""
+        self._put(harmless(text))
+
+    def value(self, text: str) -> None:
+        """Write a line to stdout as it is: for programs, which need a path or a flag to the letter."""
+        self._put(text)
 
     def document(self, content: Mapping[str, Any]) -> None:
-        """Write the one JSON object of ``--json`` to stdout."""
-        print(json.dumps({"schema": SCHEMA, **content}, indent=2), file=self.out, flush=True)
+        """Write the one JSON object of ``--json`` to stdout.
+
+        It is ASCII, with what a terminal might act on escaped.
+        """
+        text = json.dumps({"schema": SCHEMA, **content}, indent=2).replace("\x7f", "\\u007f")
+        _Documents.begun += 1
+        self._put(text)
 
     def say(self, text: str) -> None:
         """Write a line to stderr, unless the user wants quiet."""
-        if not self.output.quiet:
-            print(harmless(text), file=self.err, flush=True)
+        if not self.wanted.quiet:
+            self._tell(harmless(text))
 
     def warn(self, text: str) -> None:
         """Write a warning to stderr, always."""
-        print(
-            f"{PROGRAM}: {self._paint(_YELLOW, 'warning:')} {harmless(text)}",
-            file=self.err,
-            flush=True,
-        )
+        self._tell(f"{PROGRAM}: {self._paint(_YELLOW, 'warning:')} {harmless(text)}")
+
+    def complain(self, error: KheadersError) -> None:
+        """Tell of an error and what to do next, on stderr alone."""
+        self._tell(f"{PROGRAM}: {self._paint(_RED, 'error:')} {harmless(str(error))}")
+        self._notes(error)
+        if error.hint:
+            self._tell(f"  hint: {harmless(error.hint)}")
 
     def error(self, error: KheadersError) -> None:
         """Tell of an error and what to do next; under ``--json`` also on stdout."""
-        print(f"{PROGRAM}: {self._paint(_RED, 'error:')} {harmless(str(error))}", file=self.err)
-        self._notes(error)
-        if error.hint:
-            print(f"  hint: {harmless(error.hint)}", file=self.err)
-        self.err.flush()
-        if self.output.json:
-            self.document({"error": error_to_json(error)})
+        self.complain(error)
+        self._fail(error_to_json(error))
 
-    def interrupted(self, error: BaseException) -> None:
+    def interrupted(self, error: BaseException, number: Signals) -> None:
         """Tell that the user, or a signal, ended the program."""
-        print(f"{PROGRAM}: interrupted", file=self.err)
+        self._tell(f"{PROGRAM}: interrupted")
         self._notes(error)
+        seen = f"ended by {number.name}"
+        self._fail(error_fields("interrupted", 128 + number, seen))
+
+    def bug(self, error: Exception, trace: str, plea: str) -> None:
+        """Tell of an error that should not have been, with all that helps to find it."""
+        self._tell(harmless(trace.rstrip("\n")))
+        self._tell(f"{PROGRAM}: this is a bug; {plea}")
+        seen = "".join(traceback.format_exception_only(error)).strip()
+        self._fail(error_fields("bug", KheadersError.exit_code, seen, hint=plea))
 
     def progress(self, label: str) -> Progress:
         """A progress bar on stderr, where there is a terminal to show it."""
         return Progress(self, label)
 
+    def _fail(self, error: Mapping[str, Any]) -> None:
+        # An error after the result, as of a signal that came late, is told by the exit code.
+        if self.wanted.json and not _Documents.begun:
+            self.document({"error": error})
+
     def _notes(self, error: BaseException) -> None:
         for note in getattr(error, "__notes__", ()):
-            print(f"  note: {harmless(note)}", file=self.err)
+            self._tell(f"  note: {harmless(note)}")
+
+    def _put(self, text: str) -> None:
+        try:
+            print(text, file=self.out, flush=True)
+        except OSError as error:
+            raise OutputError(error) from error
+
+    def _tell(self, text: str) -> None:
+        try:
+            print(text, file=self.err, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError:
+            # A log on a full disk, a terminal that is gone: no reason to give up what was asked for.
+            let_go(self.err)
 
     def _paint(self, colour: str, text: str) -> str:
         return f"{colour}{text}{_RESET}" if self.colour else text
@@ -130,7 +220,8 @@ class Progress:
 
     def _close(self) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with contextlib.suppress(OSError):
+                self._bar.close()
             self._bar = None
 
     def _update(self, done_bytes: int, total_bytes: int) -> None:
@@ -147,23 +238,32 @@ class Progress:
                 leave=False,
                 file=self._console.err,
             )
-        self._bar.update(done_bytes - self._bar.n)
+        with contextlib.suppress(OSError):  # the terminal may go away
+            self._bar.update(done_bytes - self._bar.n)
 
 
 def error_to_json(error: KheadersError) -> dict[str, Any]:
     """An error's fields for ``--json``."""
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__.removesuffix("Error")).lower()
-    fields: dict[str, Any] = {
-        "kind": kind,
-        "exit_code": error.exit_code,
-        "retryable": error.retryable,
-        "device": error.device,
-        "step": error.step,
-        "seen": error.seen,
-        "hint": error.hint,
-    }
+    fields = error_fields(kind, error.exit_code, error.seen, hint=error.hint)
+    fields |= {"retryable": error.retryable, "device": error.device, "step": error.step}
     if isinstance(error, MismatchError) and error.verdict is not None:
         from kheaders_adb.cli.render import verdict_to_json
 
         fields["verdict"] = verdict_to_json(error.verdict)
     return fields
+
+
+def error_fields(
+    kind: str, exit_code: int, seen: str, *, hint: str | None = None
+) -> dict[str, Any]:
+    """The fields that every error has for ``--json``."""
+    return {
+        "kind": kind,
+        "exit_code": exit_code,
+        "retryable": False,
+        "device": None,
+        "step": None,
+        "seen": seen,
+        "hint": hint,
+    }

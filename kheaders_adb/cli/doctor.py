@@ -13,7 +13,6 @@ from kheaders_adb import settings
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.errors import DeviceError, KheadersError, StoreError
-from kheaders_adb.untrusted.text import harmless
 
 if TYPE_CHECKING:
     from kheaders_adb.adb.deadline import Deadline
@@ -71,15 +70,15 @@ def doctor(target: Target, store: StoreChoice, output: Output) -> int:
     else:
         width = max(len(item.name) for item in findings)
         for item in findings:
-            console.result(harmless(f"{item.health:4}  {item.name:{width}}  {item.seen}"))
+            console.result(f"{item.health:4}  {item.name:{width}}  {item.seen}")
             if item.remedy:
-                console.result(harmless(f"{'':4}  {'':{width}}  → {item.remedy}"))
+                console.result(f"{'':4}  {'':{width}}  → {item.remedy}")
     return failed.exit_code if failed else 0
 
 
 def _examine_server(target: Target, deadline: Deadline) -> list[Finding]:
     from kheaders_adb.adb.select import check_usable
-    from kheaders_adb.adb.server import adb_binary
+    from kheaders_adb.adb.start import adb_binary
     from kheaders_adb.adb.wire import ServerRefusedError
 
     name = "adb server"

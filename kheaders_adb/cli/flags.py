@@ -67,11 +67,11 @@ def cflags(
         return
     match form:
         case Format.SHELL:
-            console.result(flags.format_shell(found))
+            console.value(flags.format_shell(found))
         case Format.JSON:
-            console.result(flags.format_json(found))
+            console.value(flags.format_json(found))
         case Format.MAKE:
-            console.result(flags.format_make(found))
+            console.value(flags.format_make(found))
 
 
 def env(
@@ -98,4 +98,4 @@ def env(
     if output.json:
         console.document({"environment": variables})
     else:
-        console.result(format_environment(variables, shell).rstrip("\n"))
+        console.value(format_environment(variables, shell).rstrip("\n"))

@@ -92,4 +92,4 @@ def import_(
     if output.json:
         console.document(record_to_json(trees, record))
     else:
-        console.result(str(trees.tree_path(record.tree)))
+        console.value(str(trees.tree_path(record.tree)))

@@ -148,7 +148,7 @@ def path(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:
     if output.json:
         console.document({"kernel": {"key": record.key}, "tree": str(tree)})
     else:
-        console.result(str(tree))
+        console.value(str(tree))
 
 
 def remove(

@@ -101,4 +101,4 @@ def pull(
 
         console.document(staged_to_json(staged))
     else:
-        console.result(str(staged.tree))
+        console.value(str(staged.tree))

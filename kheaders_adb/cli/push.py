@@ -58,7 +58,7 @@ def push(
     if output.json:
         console.document({"folder": str(folder), "sent": sent, "environment": variables})
     else:
-        console.result(format_environment(variables, Shell.SH).rstrip("\n"))
+        console.value(format_environment(variables, Shell.SH).rstrip("\n"))
 
 
 def _name(staged: Staged) -> str:

@@ -86,7 +86,7 @@ def test_path_neither_opens_a_socket_nor_imports_what_a_device_needs(tmp_path: P
         "import sys, json\n"
         "opened = []\n"
         "sys.addaudithook(lambda event, _: opened.append(event) if event[:7] == 'socket.' else None)\n"
-        "from kheaders_adb.cli.app import main\n"
+        "from kheaders_adb.cli.main import main\n"
         "sys.argv[1:] = ['path']\n"
         "try:\n"
         "    main()\n"

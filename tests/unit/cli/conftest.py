@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from kheaders_adb.cli.app import main
+from kheaders_adb.cli.main import main
+from kheaders_adb.cli.process import ENDING
 from tests.wire.server import Server
 
 
@@ -66,8 +67,7 @@ def run(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Done]]:
     """Run the command line with these arguments."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: signal.getsignal(number) for number in ENDING}
 
     def command(*arguments: str | Path) -> Done:
         monkeypatch.setattr(sys, "argv", ["kheaders-adb", *map(str, arguments)])
@@ -80,8 +80,8 @@ def run(
         return Done(code or 0, out, err)
 
     yield command
-    for number in numbers:
-        signal.signal(number, before[number])
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

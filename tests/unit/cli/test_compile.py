@@ -167,7 +167,7 @@ def test_neither_sockets_nor_adbutils(arguments: list[str], tool: Tool) -> None:
         "import sys, json\n"
         "opened = []\n"
         "sys.addaudithook(lambda event, _: opened.append(event) if event[:7] == 'socket.' else None)\n"
-        "from kheaders_adb.cli.app import main\n"
+        "from kheaders_adb.cli.main import main\n"
         f"sys.argv[1:] = {arguments!r}\n"
         "try:\n    main()\n"
         "except SystemExit as ended:\n"

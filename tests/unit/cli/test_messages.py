@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from kheaders_adb import errors
-from kheaders_adb.cli.command import ISSUES, guarded
 from kheaders_adb.cli.groups import Output
+from kheaders_adb.cli.process import ISSUES, guarded
 from kheaders_adb.errors import KheadersError, MismatchError, TransferError
 from kheaders_adb.model import Check, CheckStatus, Level, SymbolDifference, Verdict
 from tests.unit.cli.conftest import Done, Run
