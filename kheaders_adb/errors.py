@@ -127,7 +127,14 @@ class PrivilegeError(NoHeadersError):
 
 
 class ModuleRefusedError(NoHeadersError):
-    """The kernel refused to load kheaders.ko, or it cannot be loaded at all."""
+    """The kernel refused to load kheaders.ko, or it cannot be loaded at all.
+
+    Attributes:
+        doubts_build: whether the kernel's reason says that the module is of another build: then its archive
+            is not this kernel's either.
+    """
+
+    doubts_build: bool = False
 
 
 class MismatchError(KheadersError):

@@ -279,6 +279,27 @@ class Verdict:
         return agrees and [check.name for check in self.differing] == ["config"]
 
 
+class Grounds(enum.StrEnum):
+    """What a staged tree is used again on.
+
+    ``build-id`` names the build; ``boot``: it was staged from this device in this boot; ``digest``: the
+    device itself says that its archive has the staged one's sha256; ``none``: it is not used again.
+    """
+
+    BUILD_ID = "build-id"
+    BOOT = "boot"
+    DIGEST = "digest"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """Whether what was staged is used again: on what grounds, and why, for a reader."""
+
+    grounds: Grounds
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Staged:
     """A complete header tree in the store, and why it may be trusted.
@@ -294,6 +315,8 @@ class Staged:
         device_round_trips: how many services were opened on the device for this result.
         timing_s: seconds by phase, "total" among them.
         notes: what a user should be told: fallbacks chosen, warnings, things left behind.
+        reuse: on what grounds a stored tree or archive was used again, or why none was; None if none was
+            looked for.
     """
 
     serial: str | None
@@ -306,3 +329,4 @@ class Staged:
     device_round_trips: int = 0
     timing_s: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    reuse: Reuse | None = None

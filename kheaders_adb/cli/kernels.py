@@ -23,7 +23,7 @@ def find_kernel(store: Store, kernel: str, console: Console) -> KernelRecord:
     from kheaders_adb.cli.render import verdict_warning
 
     record = store.resolve(kernel)
-    if warning := verdict_warning(record.verdict, quiet=console.output.quiet):
+    if warning := verdict_warning(record.verdict, quiet=console.wanted.quiet):
         console.warn(f"{record.identity.release} ({record.key[:12]}): {warning}")
     return record
 

@@ -38,6 +38,9 @@ def staged_to_json(staged: Staged) -> dict[str, Any]:
         "verdict": verdict_to_json(staged.verdict),
         "tree": str(staged.tree),
         "cached": staged.cached,
+        "reuse": None
+        if staged.reuse is None
+        else {"grounds": staged.reuse.grounds.value, "reason": staged.reuse.reason},
         "device_round_trips": staged.device_round_trips,
         "timing_s": {name: round(value, 6) for name, value in staged.timing_s.items()},
         "notes": list(staged.notes),

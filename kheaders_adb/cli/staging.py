@@ -54,5 +54,5 @@ def tell(staged: Staged, console: Console, *, cached: bool = True) -> None:
         console.say(line)
     for note in staged.notes:
         console.say(f"  note: {note}")
-    if warning := verdict_warning(staged.verdict, quiet=console.output.quiet):
+    if warning := verdict_warning(staged.verdict, quiet=console.wanted.quiet):
         console.warn(f"{staged.serial}: {warning}")

@@ -27,6 +27,18 @@ class Refusal:
     hint: str
     said: str = ""
 
+    @property
+    def doubts_build(self) -> bool:
+        """Whether the reason says that the module is of another build, or none of a kernel's at all."""
+        return self.cause in (
+            "vermagic",
+            "crc",
+            "architecture",
+            "truncated",
+            "unresolved",
+            "unknown",
+        )
+
 
 _BUILD_MATCHING = "take the kheaders.ko that was built together with this very kernel"
 _CARVE = "or read the headers out of the file without loading it: --via carve"

@@ -284,9 +284,11 @@ class Reading:
             text, log, modules_disabled=self.probe.modules_disabled, uid=self.probe.uid
         )
         said = one_line(refusal.said)
-        return ModuleRefusedError(
+        error = ModuleRefusedError(
             f"{refusal.seen} (the device said: {said})" if said else refusal.seen,
             step=f"loading {self.module or 'kheaders.ko'}",
             device=self.serial,
             hint=refusal.hint,
         )
+        error.doubts_build = refusal.doubts_build
+        return error

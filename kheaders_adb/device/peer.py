@@ -1,9 +1,9 @@
 """Whom a connection reaches: the unit that was chosen, in the boot that was probed, or another one.
 
-A serial does not say it (two units may have the same one), nor does a transport id (a server that was restarted
-gives them out anew).  What does: the serial and the place where the unit is plugged in, as the server lists
-them, and the boot_id, which no two boots share.  `Device` carries all three; scripts compare the boot_id
-themselves before they do anything.
+A serial does not say it (two units may have the same one), nor does a transport id (a server that was
+restarted gives them out anew).  What does: the serial and the place where the unit is plugged in, as the
+server lists them, and the boot_id, which no two boots share.  `Device` carries all three; scripts compare the
+boot_id themselves before they do anything.
 """
 
 from __future__ import annotations

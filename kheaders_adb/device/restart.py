@@ -18,13 +18,17 @@ UNDO_S = 10.0
 _ROOT, _SHELL = 0, 2000
 _RECONNECT_WAIT_S = 30.0
 _SILENT_WAIT_S = 10.0
-"""How long is waited for a restart that nothing was said of: the answer is lost with the connection, maybe."""
+"""How long is waited for a restart that nothing was said of: the answer may be lost with the connection."""
 _MAX_ANSWER_BYTES = 4096
 
 
 @contextmanager
 def adbd_as_root(device: Device, *, keep_root: bool, say: Say) -> Iterator[None]:
-    """adbd as root for the body of the ``with``; undone afterwards unless `keep_root`, also on errors and signals.
+    """adbd as root for the body of the ``with``; undone afterwards, also on errors and signals.
+
+    Args:
+        keep_root: leave it as root.
+        say: told what is done, in sentences.
 
     What will be done is said before it is done, and what could not be undone is said as well.
 
@@ -45,7 +49,8 @@ def adbd_as_root(device: Device, *, keep_root: bool, say: Say) -> Iterator[None]
                 f"adbd refused: {refusal}",
                 step=step,
                 device=device.serial,
-                hint="only userdebug and eng builds grant that; leave out --privilege adbd, so that su is tried",
+                hint="only userdebug and eng builds grant that; leave out --privilege adbd, so that su is "
+                "tried",
             )
         yield
     finally:
@@ -67,7 +72,8 @@ def unroot(device: Device, say: Say) -> bool:
         refusal = error.seen
     if refusal is not None:
         say(
-            f"{device.serial}: adbd may still run as root ({refusal}); `adb -s {device.serial} unroot` undoes it"
+            f"{device.serial}: adbd may still run as root ({refusal}); "
+            f"`adb -s {device.serial} unroot` undoes it"
         )
     return refusal is None
 

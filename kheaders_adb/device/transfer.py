@@ -11,12 +11,13 @@ from pathlib import Path, PurePosixPath
 
 from kheaders_adb.adb.shell import ShellStream
 from kheaders_adb.adb.sync import file_size, receive_file
-from kheaders_adb.adb.wire import Wire
+from kheaders_adb.adb.wire import ServiceFailedError, Wire
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.lease import read_script, sweep
 from kheaders_adb.device.outcome import ArchiveHeader, Events, Reading, ReadReport
 from kheaders_adb.device.probe import Probe
 from kheaders_adb.device.script import quote
+from kheaders_adb.errors import PrivilegeError
 
 _MAX_HEADER_BYTES = 4096
 
@@ -182,7 +183,14 @@ class ArchiveStream:
         return self._report
 
     def _open_sync(self, header: ArchiveHeader) -> ArchiveHeader:
-        self._sync = self._device.open_service("sync:", step=self._reading.step)
+        try:
+            self._sync = self._device.open_service("sync:", step=self._reading.step)
+        except ServiceFailedError as error:
+            raise PrivilegeError(
+                f"adbd gives no files ({error.seen})",
+                step=self._reading.step,
+                device=self._device.serial,
+            ) from error
         size_bytes = file_size(self._sync, PurePosixPath(header.path))
         return dataclasses.replace(header, size_bytes=size_bytes)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kheaders_adb.archive.carve import CarvedModule, carve_module
+from kheaders_adb.archive.carve import CarvedModule, carve_module, read_module
 from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.probe import Probe
@@ -83,6 +84,25 @@ def best_module(
     )
 
 
+def holds_archive(module: Path, sha256: str, limits: Limits | None) -> bool:
+    """Whether a kheaders.ko, or one in a folder of them, holds the archive of this sha256.
+
+    Raises:
+        UsageError: it is not there, or cannot be read.
+        ArchiveError: the one that was named is damaged or another module.
+    """
+    for path in _module_files(module):
+        try:
+            archive = carve_module(path, limits or Limits()).archive
+        except (ArchiveError, UsageError):
+            if not module.is_dir():
+                raise
+            continue
+        if hashlib.sha256(archive).hexdigest() == sha256:
+            return True
+    return False
+
+
 def _rank(candidate: Candidate, probe: Probe) -> tuple[int, int, bool, str]:
     verdict = candidate.verdict
     same_vermagic = (candidate.carved.vermagic or "").split(" ")[0] == probe.identity.release
@@ -91,16 +111,24 @@ def _rank(candidate: Candidate, probe: Probe) -> tuple[int, int, bool, str]:
 
 def _examine(path: Path, probe: Probe, limits: Limits) -> Candidate:
     carved = carve_module(path, limits)
+    return Candidate(path, carved, examine(carved, probe, limits))
+
+
+def examine(carved: CarvedModule, probe: Probe, limits: Limits) -> Verdict:
+    """How a module's archive fits the running kernel, as far as can be told before it is loaded.
+
+    Raises:
+        ArchiveError: the archive is damaged or unsafe.
+    """
     collector = FactCollector()
     for member, content in read_archive((carved.archive,), limits):
         collector.add(member.path, content)
-    verdict = match(
+    return match(
         probe.identity,
         parse_config(probe.config) if probe.config is not None else None,
         collector.facts(),
         vermagic=carved.vermagic,
     )
-    return Candidate(path, carved, verdict)
 
 
 def _module_files(module: Path) -> Iterable[Path]:
@@ -114,14 +142,10 @@ def _module_files(module: Path) -> Iterable[Path]:
 
 
 def read_payload(path: Path) -> bytes:
-    """A module's bytes as they lie on the host, to be brought to the device.
+    """A module's bytes as insmod takes them, unpacked where the file is compressed.
 
     Raises:
         UsageError: it cannot be read.
+        ArchiveError: it does not unpack.
     """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be read: {error.strerror}", step="choosing a module"
-        ) from error
+    return read_module(path)

@@ -11,14 +11,20 @@ from kheaders_adb.device.device import Device
 from kheaders_adb.device.outcome import ArchiveHeader, ReadReport
 from kheaders_adb.device.probe import Probe
 from kheaders_adb.device.transfer import ArchiveStream
-from kheaders_adb.errors import ArchiveError
+from kheaders_adb.errors import (
+    ArchiveError,
+    KheadersError,
+    MismatchError,
+    ModuleRefusedError,
+    NoHeadersError,
+)
 from kheaders_adb.kernel.config import parse_config
 from kheaders_adb.kernel.match import match
-from kheaders_adb.model import ArchiveFacts
+from kheaders_adb.model import ArchiveFacts, Grounds, Reuse
 from kheaders_adb.pipeline.options import Options
-from kheaders_adb.pipeline.source import Carved, OnDevice, choose_source
+from kheaders_adb.pipeline.source import Carved, OnDevice, Unusable, ways
 from kheaders_adb.pipeline.staged import find_staged
-from kheaders_adb.pipeline.stager import Judged, Stager
+from kheaders_adb.pipeline.stager import Judged, Stager, require_archive
 from kheaders_adb.store.records import KernelRecord
 from kheaders_adb.store.store import Store
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS
@@ -33,11 +39,19 @@ class Fetched:
         record: the kernel's record, as stored.
         cached: whether another process staged it while this one waited for it.
         notes: what the user should be told.
+        reuse: on what grounds a stored archive was used again, if one was.
     """
 
     record: KernelRecord
     cached: bool
     notes: tuple[str, ...]
+    reuse: Reuse | None = None
+
+
+_SAME_BYTES = Reuse(
+    Grounds.DIGEST,
+    "this device's own sha256 of the archive is that of a stored one, which was matched anew",
+)
 
 
 def fetch(
@@ -48,25 +62,65 @@ def fetch(
     Args:
         timing_s: receives the seconds of each phase.
     """
+    pull = _Pull(device, about, store, options, timing_s)
+    refused: list[KheadersError] = []
+    doubted: set[str] = set()
     started_s = time.monotonic()
-    plan = choose_source(
+    for plan in ways(
         device,
         about,
         via=options.via,
         module=options.module,
         tolerance=options.tolerance,
         limits=options.limits,
+        doubted=doubted,
+    ):
+        timing_s["source"] = time.monotonic() - started_s
+        if isinstance(plan, Unusable):
+            refused.append(plan.error)
+            continue
+        if plan.origin in doubted:
+            continue
+        try:
+            fetched = pull.carved(plan) if isinstance(plan, Carved) else pull.on_device(plan)
+        except ModuleRefusedError as error:
+            refused.append(error)
+            if error.doubts_build:
+                doubted.add(plan.origin)  # then what is in it is not this kernel's either
+        except NoHeadersError as error:
+            refused.append(error)
+        except (ArchiveError, MismatchError) as error:
+            if isinstance(error, ArchiveError):
+                # The reader knows neither; who gets the message must.
+                error.device = error.device or device.serial
+                error.step = error.step or "reading the archive"
+            # What the kernel shows, or the user gave, is the last word; of its modules another may fit.
+            if not _is_one_of_many(plan, about):
+                raise _with(error, refused) from None
+            refused.append(error)
+        else:
+            skipped = tuple(f"skipped, {error.step}: {error.seen}" for error in refused)
+            return replace(fetched, notes=skipped + plan.notes + fetched.notes)
+        started_s = time.monotonic()
+    raise _with(_worst(refused), refused)
+
+
+def _is_one_of_many(plan: Carved | OnDevice, about: Probe) -> bool:
+    return any(str(file.path) == plan.origin for file in about.modules) and not (
+        isinstance(plan, OnDevice) and plan.shown
     )
-    timing_s["source"] = time.monotonic() - started_s
-    pull = _Pull(device, about, store, options, timing_s)
-    try:
-        fetched = pull.carved(plan) if isinstance(plan, Carved) else pull.on_device(plan)
-    except ArchiveError as error:
-        # The reader knows neither; who gets the message must.
-        error.device = error.device or device.serial
-        error.step = error.step or "reading the archive"
-        raise
-    return replace(fetched, notes=plan.notes + fetched.notes)
+
+
+def _worst(refused: list[KheadersError]) -> KheadersError:
+    """Which of several refusals tells the user most: headers that are there and wrong, else the first."""
+    return next((error for error in refused if isinstance(error, MismatchError)), refused[0])
+
+
+def _with(error: KheadersError, refused: list[KheadersError]) -> KheadersError:
+    for other in refused:
+        if other is not error and other.seen != error.seen:
+            error.add_note(f"tried as well, {other.step}: {other.seen}")
+    return error
 
 
 @dataclass(slots=True)
@@ -88,7 +142,10 @@ class _Pull:
             module=plan.module,
             payload=plan.payload,
             payload_path=plan.payload_path,
+            module_sha256=plan.module_sha256,
             known=self._known(plan),
+            work=plan.work,
+            beside=plan.beside,
         )
         stager = self._stager(stream.finish, plan.vermagic)
         with stream:
@@ -98,14 +155,23 @@ class _Pull:
                 if record := self._staged_meanwhile():
                     return Fetched(record, cached=True, notes=())
                 chunks = self._counted(stream.chunks(), header.size_bytes)
+                reuse: Reuse | None = None
+                wanted = plan.archive_sha256
                 if known := self._is_known(stream, header):
-                    record = stager.restage(known)
+                    require_archive(known, wanted, self.device.serial)
+                    if plan.archive:
+                        record = stager.stage_or_restage(plan.archive)
+                    else:
+                        reuse = _SAME_BYTES
+                        record = stager.restage(known)
                 elif self.store.find_archive(header.size_bytes):
                     # Maybe the very same: see before it is extracted a second time.
-                    record = stager.stage_or_restage(b"".join(chunks))
+                    record = stager.stage_or_restage(b"".join(chunks), expected_sha256=wanted)
                 else:
-                    record = stager.stage(chunks, expected_sha256=plan.archive_sha256)
+                    record = stager.stage(chunks, expected_sha256=wanted)
                 report = stream.finish()
+        if reuse is not None:
+            return Fetched(record, cached=True, notes=(*report.notes, *stager.notes), reuse=reuse)
         return Fetched(record, cached=False, notes=(*report.notes, *stager.notes))
 
     def carved(self, plan: Carved) -> Fetched:
@@ -141,6 +207,8 @@ class _Pull:
     def _known(self, plan: OnDevice) -> list[tuple[int, str]]:
         """The archive that the kernel will show once the module given is loaded, if the store has it."""
         size_bytes = plan.archive_bytes
+        if plan.archive and plan.archive_sha256 is not None:
+            return [(len(plan.archive), plan.archive_sha256)]  # at hand: it need not be sent again
         if self.options.refresh or size_bytes is None:
             return []
         return [(size_bytes, sha256) for sha256 in self.store.find_archive(size_bytes)]
@@ -163,7 +231,7 @@ class _Pull:
     def _staged_meanwhile(self) -> KernelRecord | None:
         if self.options.refresh:
             return None
-        return find_staged(self.store, self.about, self.device.serial, self.options)
+        return find_staged(self.store, self.about, self.device, self.options).record
 
     def _counted(self, chunks: Iterable[bytes], size_bytes: int) -> Iterator[bytes]:
         limit_bytes = (self.options.limits or DEFAULT_LIMITS).compressed_bytes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from kheaders_adb.device.device import Device
@@ -16,15 +17,19 @@ from kheaders_adb.device.outcome import ArchiveGoneError
 from kheaders_adb.device.peer import confirm
 from kheaders_adb.device.privilege import raised
 from kheaders_adb.device.probe import Probe, probe
-from kheaders_adb.model import Privilege, Staged, Via
+from kheaders_adb.errors import KheadersError
+from kheaders_adb.model import Grounds, Privilege, Reuse, Staged, Via
 from kheaders_adb.pipeline.options import Options
-from kheaders_adb.pipeline.staged import find_staged
+from kheaders_adb.pipeline.staged import Found, find_staged
 from kheaders_adb.store.store import Store
 
 if TYPE_CHECKING:
     from kheaders_adb.pipeline.cold import Fetched
 
 _ATTEMPTS = 5
+_CLEANING_S = 5.0
+"""How long a warm pull may take to clean up after others."""
+_NOT_LOOKED = Found(None, Reuse(Grounds.NONE, "it was asked to read the archive again (--refresh)"))
 
 
 def ensure(device: Device, store: Store, options: Options | None = None) -> Staged:
@@ -56,29 +61,33 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
     about = probe(device)
     confirm(device)
     timing_s = {"probe": time.monotonic() - started_s}
-    record = None if options.refresh else find_staged(store, about, device.serial, options)
-    cached = record is not None
+    found = _NOT_LOOKED if options.refresh else find_staged(store, about, device, options)
+    cached = found.record is not None
     notes: tuple[str, ...] = ()
-    if record is None or about.leftovers:
+    if found.record is not None and about.leftovers:
+        notes = _cleaned(device, about, options)
+    if (record := found.record) is None:
         with raised(
             device,
             about,
-            _privilege_for(about, options, staged=cached),
+            _privilege_for(about, options),
             su=options.su,
             keep_root=options.keep_root,
             say=options.on_note,
         ) as root:
             about = replace(root.about, refusals=root.refusals)
             if about.leftovers:
-                # A killed run cannot clean up after itself; the next one does it, warm or not.
-                notes = sweep(device, about.work)
+                # A killed run cannot clean up after itself; the next one does it.
+                notes = _swept(device, about)
                 about = replace(probe(device), refusals=root.refusals)
-            if record is None and not options.refresh:
-                record = find_staged(store, about, device.serial, options)
-                cached = record is not None
+            if not options.refresh:
+                found = find_staged(store, about, device, options)
+                record, cached = found.record, found.record is not None
             if record is None:
                 fetched = _fetch(device, about, store, options, timing_s)
                 record, cached, notes = fetched.record, fetched.cached, notes + fetched.notes
+                if fetched.reuse is not None:
+                    found = replace(found, reuse=fetched.reuse)
     timing_s["total"] = time.monotonic() - started_s
     return Staged(
         serial=device.serial,
@@ -91,14 +100,37 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
         device_round_trips=device.round_trips,
         timing_s=timing_s,
         notes=notes,
+        reuse=found.reuse,
     )
 
 
-def _privilege_for(about: Probe, options: Options, *, staged: bool) -> Privilege:
+def _cleaned(device: Device, about: Probe, options: Options) -> tuple[str, ...]:
+    """Remove what killed runs left, where that takes nothing but su; what is staged is served all the same.
+
+    ``adb root`` would end the sessions of living runs.
+    """
+    wanted = Privilege.NONE
+    if options.privilege in (Privilege.AUTO, Privilege.SU) and (about.has_su or options.su):
+        wanted = Privilege.SU
+    deadline = device.deadline
+    device.deadline = deadline.sooner(_CLEANING_S)
+    try:
+        with raised(device, about, wanted, su=options.su) as root:
+            return _swept(device, root.about)
+    except KheadersError as error:
+        return (f"what a killed run left on the device stays there for now: {error.seen}",)
+    finally:
+        device.deadline = deadline
+
+
+def _swept(device: Device, about: Probe) -> tuple[str, ...]:
+    folders = dict.fromkeys(PurePosixPath(path).parent for path in about.leftovers)
+    mine = [work for work in folders if work in about.works]
+    return tuple(note for work in mine for note in sweep(device, work))
+
+
+def _privilege_for(about: Probe, options: Options) -> Privilege:
     """Which way to root is worth its cost here."""
-    if staged:
-        # Only a dead run's remains are at stake; `adb root` would end the sessions of living ones.
-        return Privilege.SU if about.has_su or options.su else Privilege.NONE
     carves = options.via is Via.CARVE and (
         options.module is not None or any(file.readable for file in about.modules)
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 
@@ -13,12 +14,13 @@ from kheaders_adb.device.script import quote
 from kheaders_adb.errors import (
     ArchiveError,
     DeviceChangedError,
+    KheadersError,
+    MismatchError,
     PrivilegeError,
 )
-from kheaders_adb.kernel.regeneration import not_only_config
 from kheaders_adb.model import HeaderSource, Level, SourceKind, Via
 from kheaders_adb.pipeline.absence import absence_error
-from kheaders_adb.pipeline.candidates import best_module, read_payload
+from kheaders_adb.pipeline.candidates import best_module, examine, read_payload
 from kheaders_adb.pipeline.options import Tolerance
 from kheaders_adb.pipeline.stager import mismatch_error
 from kheaders_adb.untrusted.limits import Limits
@@ -40,6 +42,11 @@ class OnDevice:
         archive_bytes: its size, or None.
         vermagic: the module's, if known.
         notes: what was chosen, and why.
+        archive: the archive itself, if it is at hand already; it is compared with what the kernel then shows.
+        module_sha256: what the module must be; or empty.
+        work: the folder for temporary files on the device; None for the probe's first.
+        beside: whether adbd itself may read the archive, faster than its shell.
+        shown: whether the kernel shows the archive, so that no module has to be loaded.
     """
 
     module: PurePosixPath | None = None
@@ -49,6 +56,16 @@ class OnDevice:
     archive_bytes: int | None = None
     vermagic: str | None = None
     notes: tuple[str, ...] = ()
+    archive: bytes = b""
+    module_sha256: str = ""
+    work: PurePosixPath | None = None
+    beside: bool = True
+    shown: bool = False
+
+    @property
+    def origin(self) -> str:
+        """The module that it is about; empty where there is none."""
+        return str(self.module or self.payload_path or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +86,23 @@ class Carved:
     notes: tuple[str, ...] = ()
     boot_id: str | None = None
 
+    @property
+    def origin(self) -> str:
+        """The module that it is about."""
+        return self.source.path
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A way that was looked at and does not lead to the headers, and why."""
+
+    error: KheadersError
+
 
 Plan = OnDevice | Carved
 
 
-def choose_source(
+def ways(
     device: Device,
     probe: Probe,
     *,
@@ -81,16 +110,18 @@ def choose_source(
     module: Path | None = None,
     tolerance: Tolerance = Tolerance.NOTHING,
     limits: Limits | None = None,
-) -> Plan:
-    """Decide where the archive comes from.
+    doubted: Collection[str] = (),
+) -> Iterator[Plan | Unusable]:
+    """The ways to the archive, the best one first; each is worked out when the one before it has failed.
 
     Args:
-        device: the device; read from only to fetch a module for carving.
+        device: the device; read from only to examine its modules.
         probe: what it said of itself.
         via: what the user allows.
         module: a kheaders.ko on the host or a folder of them, or None.
         tolerance: carve a module known to be wrong instead of refusing it; it is never inserted.
         limits: caps for the archives inside modules.
+        doubted: modules that the kernel refused as another build's, in the course of trying.
 
     Raises:
         MismatchError: the module given does not belong to the running kernel; nothing was pushed.
@@ -98,15 +129,12 @@ def choose_source(
         UsageError: the module given is not there, or `via` excludes everything.
     """
     limits = limits or Limits()
-    shown = [archive for archive in probe.archives if archive.readable]
+    shown = any(archive.readable for archive in probe.archives)
     if shown and via in (Via.AUTO, Via.SYSFS):
-        # Shown by a loaded module, it may be gone by the time it is read: then that is loaded again.
-        again = probe.module_loaded and not module and probe.modules and _cannot_load(probe) is None
-        return OnDevice(
-            module=_in_order(probe)[0].path if again else None,
-            notes=(f"--module is not needed: the kernel shows {shown[0].path}",) if module else (),
-        )
-    if via is Via.SYSFS:
+        yield from _shown(device, probe, module)
+        if via is Via.SYSFS or (module is None and not probe.modules):
+            return
+    elif via is Via.SYSFS:
         raise absence_error(
             device.serial,
             probe,
@@ -114,8 +142,24 @@ def choose_source(
             other_ways=module is not None or bool(probe.modules),
         )
     if module is not None:
-        return _from_host(device, probe, via, module, tolerance, limits)
-    return _from_device(device, probe, via, limits)
+        yield from _from_host(device, probe, via, module, tolerance, limits)
+    else:
+        yield from _from_device(device, probe, via, tolerance, limits, doubted)
+
+
+def _shown(device: Device, probe: Probe, module: Path | None) -> Iterator[Plan]:
+    path = next(archive.path for archive in probe.archives if archive.readable)
+    # Shown by a loaded module, it may be gone by the time it is read: then that is loaded again.
+    again = probe.module_loaded and not module and probe.modules and _cannot_load(probe) is None
+    plan = OnDevice(
+        module=_in_order(probe)[0].path if again else None,
+        notes=(f"--module is not needed: the kernel shows {path}",) if module else (),
+        shown=True,
+    )
+    yield plan
+    if device.su is None:
+        # What the shell may read, adbd's own file service may not have been allowed.
+        yield replace(plan, beside=False)
 
 
 def _from_host(
@@ -125,7 +169,7 @@ def _from_host(
     module: Path,
     tolerance: Tolerance,
     limits: Limits,
-) -> Plan:
+) -> Iterator[Plan]:
     best, notes = best_module(device, probe, module, limits)
     carved = Carved(
         archive=best.carved.archive,
@@ -140,57 +184,139 @@ def _from_host(
                 carved.source,
                 device.serial,
                 f"checking {best.path} before it is pushed",
-                not_only_config(best.verdict) if Tolerance.REPAIRED in tolerance else None,
             )
-        return _noting(carved, "a module known to be wrong is not inserted, its archive was carved")
+        yield _noting(carved, "a module known to be wrong is not inserted, its archive was carved")
+        return
     if via is Via.CARVE:
-        return carved
+        yield carved
+        return
     if obstacle := _cannot_load(probe):
         if via is Via.LOAD:
             raise _not_loadable(device, best.path, obstacle)
-        return _noting(carved, f"carved instead of loaded: {obstacle}")
-    return OnDevice(
-        payload=read_payload(best.path),
+        yield _noting(carved, f"carved instead of loaded: {obstacle}")
+        return
+    payload = read_payload(best.path)
+    plan = OnDevice(
+        payload=payload,
         payload_path=best.path,
         archive_sha256=hashlib.sha256(best.carved.archive).hexdigest(),
         archive_bytes=len(best.carved.archive),
+        module_sha256=hashlib.sha256(payload).hexdigest(),
         vermagic=best.carved.vermagic,
         notes=notes,
     )
+    for work in _works(probe):
+        yield replace(plan, work=work)
+    if via is Via.AUTO:
+        yield _noting(carved, "carved instead of loaded")
 
 
-def _from_device(device: Device, probe: Probe, via: Via, limits: Limits) -> Plan:
+def _from_device(
+    device: Device,
+    probe: Probe,
+    via: Via,
+    tolerance: Tolerance,
+    limits: Limits,
+    doubted: Collection[str],
+) -> Iterator[Plan | Unusable]:
     modules = _in_order(probe)
     if not modules:
         raise absence_error(device.serial, probe, told=_refusals(probe, "{}"))
     obstacle = _cannot_load(probe)
-    if via is not Via.CARVE and obstacle is None:
-        return OnDevice(module=modules[0].path)
-    if via is Via.LOAD:
+    if via is Via.LOAD and obstacle is not None:
         raise _not_loadable(device, modules[0].path, obstacle)
-    readable = [file for file in modules if file.readable]
-    if not readable:
+    if obstacle is not None and not any(file.readable for file in modules):
         raise PrivilegeError(
             f"{modules[0].path} can neither be loaded ({obstacle}) nor read",
             step="choosing a source",
             device=device.serial,
             hint="use a rooted device, or give the same module from the build: --module kheaders.ko",
         )
-    path = readable[0].path
-    module, boot_id = _fetch_carved(device, probe, path, limits)
-    return Carved(
+    for file in modules:
+        # Where there is nothing to choose from, the kernel is the first to look at a module, and what it then
+        # shows is matched.  Few tools unpack what they insert.
+        is_alone = len(modules) == 1 and file.path.suffix == ".ko"
+        if obstacle is None and via is not Via.CARVE and (is_alone or not file.readable):
+            for work in _works(probe):
+                yield OnDevice(module=file.path, work=work)
+            if via is Via.LOAD or not file.readable or str(file.path) in doubted:
+                continue
+            carve_only = True
+        else:
+            carve_only = via is Via.CARVE
+        if file.readable:
+            try:
+                yield from _examined(
+                    device,
+                    probe,
+                    file.path,
+                    Via.CARVE if carve_only else via,
+                    obstacle,
+                    tolerance,
+                    limits,
+                )
+            except (ArchiveError, MismatchError, PrivilegeError) as error:
+                yield Unusable(error)
+
+
+def _works(probe: Probe) -> tuple[PurePosixPath | None, ...]:
+    """The folders in which a load may be tried, one after the other; None for the first."""
+    return (None, *probe.works[1:])
+
+
+def _examined(
+    device: Device,
+    probe: Probe,
+    path: PurePosixPath,
+    via: Via,
+    obstacle: str | None,
+    tolerance: Tolerance,
+    limits: Limits,
+) -> Iterator[Plan]:
+    """The ways from a module on the device that can be read: nothing unseen is inserted."""
+    module, sha256, boot_id, is_packed = _fetch_carved(device, probe, path, limits)
+    carved = Carved(
         archive=module.archive,
         source=HeaderSource(SourceKind.MODULE_CARVED, str(path)),
         vermagic=module.vermagic,
-        notes=(f"carved out of {path} instead of loading it: {obstacle}",) if obstacle else (),
         boot_id=boot_id,
     )
+    if via is Via.CARVE:
+        yield carved
+        return
+    verdict = examine(module, probe, limits)
+    if verdict.level is Level.MISMATCH:
+        if not (tolerance.accepts(verdict) or tolerance.repairs(verdict)):
+            raise mismatch_error(
+                verdict, carved.source, device.serial, f"checking {path} before it is inserted"
+            )
+        yield _noting(carved, "a module known to be wrong is not inserted, its archive was carved")
+        return
+    if obstacle is not None:
+        yield _noting(carved, f"carved out of {path} instead of loading it: {obstacle}")
+        return
+    if is_packed:
+        # Few tools on devices unpack what they insert.
+        yield _noting(carved, f"carved out of {path}, which is compressed, instead of loading it")
+        return
+    plan = OnDevice(
+        module=path,
+        module_sha256=sha256,
+        archive=module.archive,
+        archive_sha256=hashlib.sha256(module.archive).hexdigest(),
+        archive_bytes=len(module.archive),
+        vermagic=module.vermagic,
+    )
+    for work in _works(probe):
+        yield replace(plan, work=work)
+    if via is Via.AUTO:
+        yield _noting(carved, f"carved out of {path} instead of loading it")
 
 
 def _fetch_carved(
     device: Device, probe: Probe, path: PurePosixPath, limits: Limits
-) -> tuple[CarvedModule, str | None]:
-    """A module on the device, taken apart here, and the boot in which it was read."""
+) -> tuple[CarvedModule, str, str | None, bool]:
+    """A module on the device, taken apart here: its sha256, the boot it was read in, whether it is packed."""
     step = f"reading {path}"
     # The boot_id is read by the same shell: another connection might reach another boot, or device.
     stream = device.stream(f"cat {_BOOT_ID} >&2; exec cat {quote(path)}", step=step)
@@ -223,7 +349,8 @@ def _fetch_carved(
             device=device.serial,
         )
     try:
-        return carve(bytes(data), limits), read_in
+        is_packed = not data.startswith(b"\x7fELF")
+        return carve(bytes(data), limits), hashlib.sha256(data).hexdigest(), read_in, is_packed
     except ArchiveError as error:
         error.device, error.step = device.serial, f"carving {path}"
         raise

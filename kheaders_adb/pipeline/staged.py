@@ -1,26 +1,119 @@
-"""Whether what the store holds may be used for the kernel that a device runs."""
+"""Whether what the store holds may be used for the kernel that a device runs: the one place that decides it.
+
+Only a build-id names a build.  A configuration or ``uname`` may be those of a rebuilt kernel, so that they
+count for the device and the boot in which the headers were read, and for nothing else.  And what a device
+says of itself may be another's words: where it can be asked for the archive's sha256, it is, before a tree
+that was staged for another device is used for this one.
+"""
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+import re
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
+from kheaders_adb.device.device import Device
 from kheaders_adb.device.probe import Probe
-from kheaders_adb.model import KernelIdentity
+from kheaders_adb.device.script import quote
+from kheaders_adb.model import Evidence, Grounds, KernelIdentity, Reuse
 from kheaders_adb.pipeline.options import Options
-from kheaders_adb.store.records import KernelRecord
+from kheaders_adb.store.records import RULES, KernelRecord
 from kheaders_adb.store.store import Store
 
+_STEP = "comparing the archive with the one that is staged"
 
-def find_staged(store: Store, about: Probe, serial: str, options: Options) -> KernelRecord | None:
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the store holds for a kernel: the record, if it may be used, and why or why not."""
+
+    record: KernelRecord | None
+    reuse: Reuse
+
+
+def find_staged(store: Store, about: Probe, device: Device, options: Options) -> Found:
     """The record of the running kernel, if its tree may be used under `options`.
 
     A tree staged under a mismatch counts only where a mismatch is tolerated: without that, the archive is
     read and judged again.
+
+    Args:
+        store: where trees are staged.
+        about: what the device said of itself, in this boot.
+        device: the device; asked for a digest where that is needed.
+        options: what the user wants.
+
+    Raises:
+        StoreError: the disk failed.
+        TransferError, DeadlineError: the connection broke.
     """
-    record = store.find(about.identity, serial) or _find_boot(store, about.identity, serial)
-    if record is None or not options.tolerance.accepts_staged(record.verdict):
-        return None
-    return record
+    serial = device.serial
+    record = store.find_kernel(about.identity.key) or _find_boot(store, about.identity, serial)
+    if record is None:
+        return Found(None, Reuse(Grounds.NONE, "nothing is staged for this kernel"))
+    reuse = _judge(store, record, about, device, options)
+    if reuse.grounds is Grounds.NONE:
+        return Found(None, reuse)
+    known = replace(record.identity, boot_id=about.identity.boot_id)
+    used = store.find(known, serial, proven=True)
+    if used is None or used.archive != record.archive:
+        return Found(None, Reuse(Grounds.NONE, "what was staged is not there any more"))
+    return Found(used, reuse)
+
+
+def _judge(
+    store: Store, record: KernelRecord, about: Probe, device: Device, options: Options
+) -> Reuse:
+    if not options.tolerance.accepts_staged(record.verdict):
+        return _no(f"what is staged is {record.verdict.level}, which was not asked for")
+    if record.rules != RULES:
+        return _no(f"it was judged by the rules of kheaders-adb {record.tool_version}")
+    shown = [archive for archive in about.archives if archive.readable]
+    if options.module is not None and not shown and not _holds(options.module, record, options):
+        return _no("the module given holds another archive than the one that is staged")
+    if record.serial == device.serial:
+        if record.identity.evidence is Evidence.BUILD_ID:
+            return Reuse(
+                Grounds.BUILD_ID, "it was staged from this device, and the build-id agrees"
+            )
+        return _same_boot(store, record, about, device.serial)
+    if record.identity.evidence is not Evidence.BUILD_ID:
+        return _no("it was staged from another device, and no build-id says that it is this build")
+    if not shown:
+        why = "it was staged from another device; the build-id agrees, this shell sees no archive to compare"
+        return Reuse(Grounds.BUILD_ID, why)
+    said = device.run(f"sha256sum {quote(shown[0].path)}", step=_STEP)
+    found = re.match(rb"[0-9a-f]{64}(?= )", said.stdout)
+    if found is None:
+        why = "it was staged from another device; the build-id agrees, the archive's sha256 is not to be had"
+        return Reuse(Grounds.BUILD_ID, why)
+    if found[0].decode() == record.archive.sha256:
+        return Reuse(Grounds.DIGEST, "this device's own sha256 of the archive is the staged one's")
+    return _no("another device with the same build-id gave another archive than this one shows")
+
+
+def _same_boot(store: Store, record: KernelRecord, about: Probe, serial: str) -> Reuse:
+    last = store.device(serial)
+    boot_id = about.identity.boot_id
+    if (
+        last is not None
+        and boot_id is not None
+        and last.boot_id == boot_id
+        and last.kernel == record.key
+    ):
+        return Reuse(Grounds.BOOT, "it was staged from this device in this boot")
+    return _no("the build-id cannot be read, and the device has booted since")
+
+
+def _no(reason: str) -> Reuse:
+    return Reuse(Grounds.NONE, reason)
+
+
+def _holds(module: Path, record: KernelRecord, options: Options) -> bool:
+    """Whether a module given, or one in the folder given, holds the archive that is staged."""
+    from kheaders_adb.pipeline.candidates import holds_archive  # with all that carving takes
+
+    return holds_archive(module, record.archive.sha256, options.limits)
 
 
 def _find_boot(store: Store, seen: KernelIdentity, serial: str) -> KernelRecord | None:
@@ -32,10 +125,10 @@ def _find_boot(store: Store, seen: KernelIdentity, serial: str) -> KernelRecord 
     if device is None or seen.boot_id is None or device.boot_id != seen.boot_id:
         return None
     record = store.running(serial)
-    if record is None:
+    if record is None or record.serial != serial:
         return None
     known = replace(record.identity, boot_id=seen.boot_id)
     agree = all(
         getattr(seen, field.name) in (None, getattr(known, field.name)) for field in fields(known)
     )
-    return store.find(known, serial) if agree else None
+    return record if agree else None

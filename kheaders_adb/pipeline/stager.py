@@ -101,13 +101,7 @@ class Stager:
                 staging.add(member, content)
                 collector.add(member.path, content)
             self.timing_s["read"] = time.monotonic() - started_s
-            if expected_sha256 not in (None, digest.hexdigest()):
-                raise MismatchError(
-                    "the archive that the kernel shows is not the one in the module given",
-                    step=STEP,
-                    device=self.serial,
-                    hint="another kheaders was loaded meanwhile; see `lsmod` on the device, try again",
-                )
+            require_archive(digest.hexdigest(), expected_sha256, self.serial)
             facts = collector.facts()
             judged, survey = self._accept(facts, staging.archive_chunks)
             if judged.verdict.level is Level.REPAIRED:
@@ -142,9 +136,14 @@ class Stager:
             return self.stage((self.store.read_archive(sha256),))
         return self._record(judged, info.archive, sha256)
 
-    def stage_or_restage(self, data: bytes) -> KernelRecord:
-        """Stage an archive that is at hand as a whole; the same archive is never extracted twice."""
+    def stage_or_restage(self, data: bytes, *, expected_sha256: str | None = None) -> KernelRecord:
+        """Stage an archive that is at hand as a whole; the same archive is never extracted twice.
+
+        Args:
+            expected_sha256: as for `stage`.
+        """
         sha256 = hashlib.sha256(data).hexdigest()
+        require_archive(sha256, expected_sha256, self.serial)
         if sha256 in self.store.find_archive(len(data)):
             self.store.mend_archive(sha256, (data,))
             return self.restage(sha256)
@@ -188,6 +187,21 @@ class Stager:
         )
         self.store.record(record)
         return record
+
+
+def require_archive(sha256: str, expected_sha256: str | None, serial: str | None) -> None:
+    """Make sure that the kernel shows the archive of the module that was loaded, by whatever way it came.
+
+    Raises:
+        MismatchError: it shows another one.
+    """
+    if expected_sha256 not in (None, sha256):
+        raise MismatchError(
+            "the archive that the kernel shows is not the one in the module given",
+            step=STEP,
+            device=serial,
+            hint="another kheaders was loaded meanwhile; see `lsmod` on the device, try again",
+        )
 
 
 def mismatch_error(

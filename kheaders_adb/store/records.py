@@ -26,6 +26,9 @@ from kheaders_adb.model import (
 from kheaders_adb.store.paths import SHA256, TREE
 from kheaders_adb.store.strict_json import Fields
 
+RULES = 2
+"""The version of the rules by which archives are read and matched; what older ones judged is judged again."""
+
 _STEP = "reading a record of the store"
 _HISTORY = 32
 #: How many of the links that were left out are listed.  Real archives have two; a hostile one has 65,536.
@@ -45,6 +48,7 @@ class KernelRecord:
         tool_version: the version of this package that staged it.
         serial: the device that it was last staged for, or None for an imported archive.
         staged_at: when, in seconds since the epoch.
+        rules: the version of the rules by which it was judged; 1 in records that do not say it.
         last_used_at: when it was last found again; filled in when read, not part of the file.
     """
 
@@ -56,6 +60,7 @@ class KernelRecord:
     tool_version: str
     serial: str | None
     staged_at: float
+    rules: int = RULES
     last_used_at: float | None = None
 
     @property
@@ -110,6 +115,7 @@ def kernel_to_json(record: KernelRecord) -> bytes:
             "archive": archive_to_json(record.archive),
             "tree": record.tree,
             "tool_version": record.tool_version,
+            "rules": record.rules,
             "serial": record.serial,
             "staged_at": record.staged_at,
         }
@@ -163,6 +169,7 @@ def kernel_from_json(text: bytes, *, last_used_at: float | None = None) -> Kerne
         archive=archive_from_json(top.fields("archive")),
         tree=top.string("tree"),
         tool_version=top.string("tool_version"),
+        rules=top.integer("rules") if top.has("rules") else 1,
         serial=top.optional("serial"),
         staged_at=top.number("staged_at"),
         last_used_at=last_used_at,

@@ -85,12 +85,14 @@ class Store(Lookup):
             self._case_sensitive = paths.is_case_sensitive(self.root)
         return self._case_sensitive
 
-    def find(self, identity: KernelIdentity, serial: str | None) -> KernelRecord | None:
+    def find(
+        self, identity: KernelIdentity, serial: str | None, *, proven: bool = False
+    ) -> KernelRecord | None:
         """The kernel's record, if its tree is complete and may be used for this device.
 
         With evidence ``uname`` only, a tree is found only for the device and the boot that it was staged
-        for.  What is found counts as used now, so that gc leaves it for a while, and the device as
-        running this kernel.
+        for, unless the caller has `proven` that it may be used.  What is found counts as used now, so that gc
+        leaves it for a while, and the device as running this kernel.
 
         Args:
             identity: what the running kernel says of itself.
@@ -106,11 +108,15 @@ class Store(Lookup):
             return None
         key = identity.key
         device = self.device(serial) if serial is not None else None
-        if identity.evidence is Evidence.UNAME and (
-            device is None
-            or device.kernel != key
-            or identity.boot_id is None
-            or device.boot_id != identity.boot_id
+        if (
+            not proven
+            and identity.evidence is Evidence.UNAME
+            and (
+                device is None
+                or device.kernel != key
+                or identity.boot_id is None
+                or device.boot_id != identity.boot_id
+            )
         ):
             return None
         path = self.kernel_path(key)

@@ -105,7 +105,7 @@ def test_a_refused_module_is_explained(
 ) -> None:
     device = device_that_refuses(server, row, dialect)
     with pytest.raises(ModuleRefusedError) as caught:
-        pull(server.port, tmp_path / "store", serial=None, timeout_s=20)
+        pull(server.port, tmp_path / "store", serial=None, timeout_s=20, via=Via.LOAD)
     compare(f"{row.name}, {dialect}", message(caught.value))
     assert device.leftovers() == []
     assert device.loaded_modules.count("kheaders") == 0
@@ -131,7 +131,14 @@ def test_a_truncated_push_is_explained(server: Server, tmp_path: Path, dialect: 
     module = tmp_path / "kheaders.ko"
     module.write_bytes(device.kernel.module)
     with pytest.raises(KheadersError) as caught:
-        pull(server.port, tmp_path / "store", serial=None, timeout_s=20, module=module)
+        pull(
+            server.port,
+            tmp_path / "store",
+            serial=None,
+            timeout_s=20,
+            module=module,
+            via=Via.LOAD,
+        )
     assert "there is no room for kheaders.ko" in str(caught.value)
     assert caught.value.exit_code == 4
     assert device.leftovers() == []

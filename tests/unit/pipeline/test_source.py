@@ -31,7 +31,7 @@ from kheaders_adb.errors import (
 )
 from kheaders_adb.model import HeaderSource, KernelIdentity, Level, SourceKind, Via
 from kheaders_adb.pipeline.options import Tolerance
-from kheaders_adb.pipeline.source import Carved, OnDevice, Plan, choose_source
+from kheaders_adb.pipeline.source import Carved, OnDevice, Plan, Unusable, ways
 from kheaders_adb.untrusted.limits import Limits
 from tests.unit.device.peer import device_that, packet
 from tests.wire.kernel import Kernel
@@ -88,7 +88,7 @@ def put(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def choose() -> Iterator[Callable[..., Plan]]:
-    """choose_source() for a device on which `cat` gives what the test says; none is asked for elsewhere."""
+    """The first of ways() for a device whose `cat` gives what the test says; else nothing may be asked."""
     with ExitStack() as stack:
 
         def decide(
@@ -110,7 +110,10 @@ def choose() -> Iterator[Callable[..., Plan]]:
 
             device: Device = stack.enter_context(device_that(run))
             try:
-                return choose_source(device, probe, **options)
+                plan = next(ways(device, probe, **options))
+                if isinstance(plan, Unusable):
+                    raise plan.error
+                return plan
             finally:
                 assert device.round_trips == (0 if cat is None else 1), commands
 
@@ -127,12 +130,16 @@ Put = Callable[..., Path]
 @pytest.mark.parametrize("via", [Via.AUTO, Via.SYSFS])
 @pytest.mark.parametrize("path", [SYSFS, PROC])
 def test_what_the_kernel_shows_comes_first(choose: Choose, via: Via, path: PurePosixPath) -> None:
-    assert choose(replace(ROOT, archives=(shows(path),), modules=(holds(),)), via=via) == OnDevice()
+    assert choose(replace(ROOT, archives=(shows(path),), modules=(holds(),)), via=via) == OnDevice(
+        shown=True
+    )
 
 
 def test_a_module_given_in_vain_is_not_even_opened(choose: Choose, tmp_path: Path) -> None:
     plan = choose(replace(ROOT, archives=(shows(),)), module=tmp_path / "none.ko")
-    assert plan == OnDevice(notes=(f"--module is not needed: the kernel shows {SYSFS}",))
+    assert plan == OnDevice(
+        shown=True, notes=(f"--module is not needed: the kernel shows {SYSFS}",)
+    )
 
 
 @pytest.mark.parametrize("via", [Via.LOAD, Via.CARVE])

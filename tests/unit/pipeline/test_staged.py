@@ -7,8 +7,13 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from kheaders_adb.adb.address import ServerAddress
+from kheaders_adb.adb.deadline import Deadline
+from kheaders_adb.adb.select import DeviceEntry
+from kheaders_adb.adb.server import AdbServer
+from kheaders_adb.device.device import Device
 from kheaders_adb.device.probe import Probe
-from kheaders_adb.model import KernelIdentity
+from kheaders_adb.model import Grounds, KernelIdentity
 from kheaders_adb.pipeline.options import Options
 from kheaders_adb.pipeline.staged import find_staged
 from kheaders_adb.store import KernelRecord, Store
@@ -50,8 +55,14 @@ def store(store_path: Path) -> Store:
     return made
 
 
+def device(serial: str) -> Device:
+    """One at which nothing may be asked: what is decided here is decided without it."""
+    server = AdbServer(ServerAddress("127.0.0.1", 1), start=False)
+    return Device(server, DeviceEntry(serial, "device", 1), Deadline.after(10))
+
+
 def found(store: Store, identity: KernelIdentity, serial: str = "X1") -> KernelRecord | None:
-    return find_staged(store, probe_of(identity), serial, Options())
+    return find_staged(store, probe_of(identity), device(serial), Options()).record
 
 
 def test_the_same_boot_seen_with_fewer_rights(store: Store) -> None:
@@ -80,3 +91,59 @@ def test_whatever_was_read_now_and_differs_is_another_kernel(
 
 def test_another_device_of_the_same_boot_id_proves_nothing(store: Store) -> None:
     assert found(store, BY_SHELL, "X2") is None
+
+
+BY_CONFIG = replace(BY_ROOT, build_id=None)
+
+
+@pytest.mark.parametrize("identity", [BY_CONFIG, replace(BY_CONFIG, config_sha256=None)])
+def test_only_a_build_id_outlives_a_boot(store_path: Path, identity: KernelIdentity) -> None:
+    """A rebuilt kernel has the same configuration and release; its headers are others."""
+    store = Store.open(store_path)
+    archive, tree = stage(store, packed())
+    store.record(record(identity, archive, tree, serial="X1"))
+    later = replace(identity, boot_id="c1d0ff62-0000-4ac5-9bd6-4bb2b6a9b1de")
+    assert found(store, later) is None
+    assert found(store, replace(identity, boot_id=None)) is None
+    assert found(store, identity, "X2") is None
+    # Nor does looking for it in another boot make that the one in which it was staged.
+    assert found(store, later) is None
+    assert found(store, identity) is not None
+
+
+def test_what_another_device_staged_under_this_key_since_then_is_not_this_boots(
+    store_path: Path,
+) -> None:
+    store = Store.open(store_path)
+    archive, tree = stage(store, packed())
+    store.record(record(BY_CONFIG, archive, tree, serial="X1"))
+    store.record(record(BY_CONFIG, archive, tree, serial="X2"))
+    assert found(store, BY_CONFIG) is None
+
+
+def test_what_was_judged_by_older_rules_is_judged_again(store_path: Path) -> None:
+    store = Store.open(store_path)
+    archive, tree = stage(store, packed())
+    store.record(replace(record(BY_ROOT, archive, tree, serial="X1"), rules=1))
+    told = find_staged(store, probe_of(BY_ROOT), device("X1"), Options())
+    assert (told.record, told.reuse.grounds) == (None, Grounds.NONE)
+    assert "rules" in told.reuse.reason
+
+
+@pytest.mark.parametrize(
+    ("identity", "serial", "grounds"),
+    [
+        (BY_ROOT, "X1", Grounds.BUILD_ID),
+        (BY_ROOT, "X2", Grounds.BUILD_ID),
+        (BY_CONFIG, "X1", Grounds.BOOT),
+    ],
+)
+def test_the_grounds_are_told(
+    store_path: Path, identity: KernelIdentity, serial: str, grounds: Grounds
+) -> None:
+    store = Store.open(store_path)
+    archive, tree = stage(store, packed())
+    store.record(record(identity, archive, tree, serial="X1"))
+    told = find_staged(store, probe_of(identity), device(serial), Options())
+    assert told.reuse.grounds is grounds
+    assert told.reuse.reason
