@@ -145,7 +145,7 @@ def _from_host(
             raise _not_loadable(device, best.path, obstacle)
         return _noting(carved, f"carved instead of loaded: {obstacle}")
     return OnDevice(
-        payload=read_payload(best.path),
+        payload=read_payload(best.path, limits),
         payload_path=best.path,
         archive_sha256=hashlib.sha256(best.carved.archive).hexdigest(),
         archive_bytes=len(best.carved.archive),

@@ -245,6 +245,7 @@ def test_a_folder_is_chosen_from_by_content_not_by_name(
     plan = choose(ROOT, module=tmp_path / "m")
     assert isinstance(plan, OnDevice)
     assert plan.payload_path == right
+    assert plan.payload == KERNEL.module, "unpacked"
     assert plan.archive_sha256 == KERNEL.archive_sha256
     assert plan.notes == (
         f"of 3 modules in {tmp_path / 'm'}, z-misleading-5.4/kheaders.ko.gz fits best: "
