@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kheaders_adb.archive.elf import STEP, ElfModule, damaged, parse_module
-from kheaders_adb.archive.xz import MAGIC, decompress
-from kheaders_adb.errors import UsageError
-from kheaders_adb.untrusted.gzipped import MAGIC as GZIP_MAGIC
-from kheaders_adb.untrusted.gzipped import gunzip
+from kheaders_adb.archive.pack import read_module, unpack_module
+from kheaders_adb.archive.xz import MAGIC
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
 from kheaders_adb.untrusted.rules import Rule
 from kheaders_adb.untrusted.text import printable
 
 _START, _END = "kernel_headers_data", "kernel_headers_data_end"
 _NAME = "kheaders"
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _STREAM_FOOTER = b"YZ"
 _PIECE_BYTES = 1024 * 1024
 
@@ -43,10 +40,10 @@ class CarvedModule:
 
 
 def carve_module(path: Path, limits: Limits = DEFAULT_LIMITS) -> CarvedModule:
-    """Take the archive out of a kernel module in a file, plain or compressed with xz or gzip.
+    """Take the archive out of a kernel module in a file, plain or packed with xz, gzip or zstd.
 
     Args:
-        path: a ``kheaders.ko``, ``.ko.xz`` or ``.ko.gz``; its content decides, not its name.
+        path: a ``kheaders.ko``, ``.ko.xz``, ``.ko.gz`` or ``.ko.zst``; its content decides, not its name.
         limits: caps on the module's size, and on the archive's.
 
     Raises:
@@ -57,25 +54,9 @@ def carve_module(path: Path, limits: Limits = DEFAULT_LIMITS) -> CarvedModule:
     return carve(read_module(path, limits), limits)
 
 
-def read_module(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """Return a module's bytes as ``insmod`` takes them: unpacked, if the file is compressed.
-
-    Raises:
-        UsageError: the file cannot be read.
-        CorruptArchiveError: it is compressed and does not unpack.
-        UnsafeArchiveError: it is larger than the cap, or unpacks to more.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(limits.module_bytes + 1)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}", step=STEP) from error
-    return _uncompressed(data, limits)
-
-
 def carve(data: bytes, limits: Limits = DEFAULT_LIMITS) -> CarvedModule:
     """Take the archive out of a kernel module in memory; otherwise as carve_module()."""
-    data = _uncompressed(data, limits)
+    data = unpack_module(data, limits)
     module = parse_module(data, frozenset({_START, _END}))
     name = module.modinfo.get("name")
     if name is None and _START not in module.symbols:
@@ -147,35 +128,3 @@ def _stream_length(data: bytes, limits: Limits) -> int:
         if decoder.eof:
             return min(at + _PIECE_BYTES, len(data)) - len(decoder.unused_data)
     raise Rule.XZ_TRUNCATED.error("its xz stream is cut short", step=STEP)
-
-
-def _uncompressed(data: bytes, limits: Limits) -> bytes:
-    """Unpack a compressed module, as distributions install them."""
-    cap = limits.module_bytes
-    if data.startswith(_ZSTD_MAGIC):
-        raise Rule.MODULE_COMPRESSION.error(
-            "compressed with zstd, which this tool does not unpack",
-            step=STEP,
-            hint="unpack it first: zstd -d kheaders.ko.zst",
-        )
-    if data.startswith(MAGIC):
-        inner = Limits(
-            compressed_bytes=cap, total_bytes=cap, dictionary_bytes=limits.dictionary_bytes
-        )
-        data = b"".join(decompress([data], inner))
-    elif data.startswith(GZIP_MAGIC):
-        data = _gunzipped(data, cap)
-    if len(data) > cap:
-        raise Rule.MODULE_TOO_LARGE.error(f"more than {cap} bytes", step=STEP)
-    return data
-
-
-def _gunzipped(data: bytes, cap: int) -> bytes:
-    unpacked = gunzip(data, cap)
-    if unpacked.fault is not None:
-        raise Rule.MODULE_COMPRESSION.error(
-            f"its gzip stream does not decode: {unpacked.fault}", step=STEP
-        )
-    if len(unpacked.content) <= cap and not unpacked.whole:
-        raise Rule.MODULE_COMPRESSION.error("its gzip stream is cut short", step=STEP)
-    return unpacked.content

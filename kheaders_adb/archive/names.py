@@ -108,9 +108,10 @@ def _checked_text(raw: bytes, member: bytes, limits: Limits) -> str:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Rule.PATH_NOT_UTF8.error("not UTF-8", member=member) from error
-    for char in text:
-        if char == "\\" or unicodedata.category(char) in _REFUSED_CATEGORIES:
-            raise Rule.PATH_CHARACTER.error(f"the character U+{ord(char):04X}", member=member)
+    if "\\" in text or not (text.isascii() and text.isprintable()):
+        for char in text:
+            if char == "\\" or unicodedata.category(char) in _REFUSED_CATEGORIES:
+                raise Rule.PATH_CHARACTER.error(f"the character U+{ord(char):04X}", member=member)
     if any(len(part) > _COMPONENT_BYTES for part in raw.split(b"/")):
         raise Rule.PATH_TOO_LONG.error(
             f"a component of more than {_COMPONENT_BYTES} bytes", member=member

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kheaders_adb.archive.carve import CarvedModule, carve_module, read_module
+from kheaders_adb.archive.carve import CarvedModule, carve_module
+from kheaders_adb.archive.pack import read_module
 from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.probe import Probe
@@ -17,7 +18,7 @@ from kheaders_adb.kernel.facts import FactCollector
 from kheaders_adb.kernel.match import match
 from kheaders_adb.model import Level, Verdict
 from kheaders_adb.pipeline.surveying import survey_archive
-from kheaders_adb.untrusted.limits import Limits
+from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
 
 _RANK = {
     Level.EXACT: 0,
@@ -45,7 +46,7 @@ def best_module(
     Args:
         device: the device, for messages.
         probe: what it said of itself.
-        module: a kheaders.ko, or a folder that is searched for them.
+        module: a kheaders.ko, plain or packed, or a folder that is searched for them.
         limits: caps for modules and archives.
 
     Raises:
@@ -141,11 +142,11 @@ def _module_files(module: Path) -> Iterable[Path]:
     return (module,)
 
 
-def read_payload(path: Path) -> bytes:
-    """A module's bytes as insmod takes them, unpacked where the file is compressed.
+def read_payload(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """A module's bytes as the kernel takes them, to be brought to the device: unpacked, if it is packed.
 
     Raises:
         UsageError: it cannot be read.
-        ArchiveError: it does not unpack.
+        ArchiveError: it has become another file since it was examined, and does not unpack.
     """
-    return read_module(path)
+    return read_module(path, limits)

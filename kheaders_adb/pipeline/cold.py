@@ -170,9 +170,8 @@ class _Pull:
                 else:
                     record = stager.stage(chunks, expected_sha256=wanted)
                 report = stream.finish()
-        if reuse is not None:
-            return Fetched(record, cached=True, notes=(*report.notes, *stager.notes), reuse=reuse)
-        return Fetched(record, cached=False, notes=(*report.notes, *stager.notes))
+        notes = (*report.notes, *stager.notes)
+        return Fetched(record, cached=False, notes=notes, reuse=reuse)
 
     def carved(self, plan: Carved) -> Fetched:
         """Stage an archive that was taken out of a module."""

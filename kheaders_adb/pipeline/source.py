@@ -195,7 +195,7 @@ def _from_host(
             raise _not_loadable(device, best.path, obstacle)
         yield _noting(carved, f"carved instead of loaded: {obstacle}")
         return
-    payload = read_payload(best.path)
+    payload = read_payload(best.path, limits)
     plan = OnDevice(
         payload=payload,
         payload_path=best.path,

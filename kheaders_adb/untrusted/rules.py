@@ -197,7 +197,7 @@ class Rule(enum.StrEnum):
     MODULE_COMPRESSION = (
         "module-compression",
         _DAMAGED,
-        "a compressed module that does not unpack here",
+        "a packed module that is not one whole stream of a kind known here",
     )
     NOT_A_MODULE = "not-a-module", _DAMAGED, "a file that is no ELF kernel module"
     OTHER_MODULE = "other-module", _DAMAGED, "a kernel module, but not kheaders"

@@ -20,9 +20,9 @@ import pytest
 
 from .cases import PROBE, READ
 from .client import store_problems
-from .devices import ARCHIVE_PATH, Device, Headers, State, Su
+from .devices import ARCHIVE_PATH, Device, Headers, Packing, State, Su
 from .faults import Action, wait_until
-from .kernel import Kernel
+from .kernel import Kernel, packed
 from .server import Server
 
 _TRACEBACK = "Traceback (most recent call last)"
@@ -191,6 +191,44 @@ def test_a_broken_archive(cli: Cli, server: Server, what: str, content: bytes) -
     assert done.code == 6, done.err
     assert "PHONE" in done.err
     assert store_problems(cli.store, {}) == []
+
+
+@pytest.mark.parametrize("packing", [Packing.XZ, Packing.GZ, Packing.ZST])
+@pytest.mark.parametrize("name", ["kheaders.ko{}", "kheaders.ko", "folder/kernel/kheaders.ko{}"])
+def test_a_packed_module_is_matched_pushed_and_loaded_unpacked(
+    cli: Cli, server: Server, tmp_path: Path, packing: Packing, name: str
+) -> None:
+    """The kernel takes no packed one; that the fake's does not either, test_fake_device.py shows."""
+    device = server.add_device(headers=Headers.ABSENT)
+    file = tmp_path / name.format(packing.value)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(packed(device.kernel.module, packing))
+    given = tmp_path / "folder" if name.startswith("folder") else file
+    done = cli("pull", "--json", "--module", str(given))
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    assert document["source"] == {"kind": "module-loaded", "path": str(file)}
+    assert document["archive"]["sha256"] == device.kernel.archive_sha256
+    assert "kheaders " not in device.loaded_modules
+    assert device.leftovers() == []
+
+
+def test_a_packed_module_that_does_not_unpack_touches_nothing(
+    cli: Cli, server: Server, tmp_path: Path
+) -> None:
+    device = server.add_device(headers=Headers.ABSENT)
+    good = packed(device.kernel.module, Packing.XZ)
+    for content, said in (
+        (good[:-20], "within the xz stream"),
+        (good + good, "another xz stream follows the first"),
+        (packed(good, Packing.GZ), "packed twice"),
+    ):
+        (tmp_path / "kheaders.ko").write_bytes(content)
+        done = cli("pull", "--module", str(tmp_path / "kheaders.ko"))
+        assert (done.code, done.out) == (6, "")
+        assert said in done.err
+        assert "hint:" in done.err
+    assert device.leftovers() == []
 
 
 def test_a_lost_transfer(cli: Cli, server: Server, device: Device) -> None:

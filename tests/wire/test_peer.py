@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,14 @@ from kheaders_adb.adb.deadline import Deadline
 from kheaders_adb.adb.select import Selection
 from kheaders_adb.adb.server import AdbServer
 from kheaders_adb.device.device import Device as Reached
-from kheaders_adb.errors import DeviceChangedError, KheadersError, PrivilegeError, TransferError
-from kheaders_adb.model import Staged
+from kheaders_adb.device.probe import probe
+from kheaders_adb.device.push import push_tree
+from kheaders_adb.device.transfer import ArchiveStream
+from kheaders_adb.errors import DeviceChangedError, KheadersError, PrivilegeError
+from kheaders_adb.model import Staged, Via
 from kheaders_adb.pipeline.ensure import ensure
 from kheaders_adb.pipeline.options import Options
+from kheaders_adb.pipeline.source import ways
 from kheaders_adb.store import Store
 
 from .client import pull
@@ -60,22 +65,71 @@ def test_a_unit_that_comes_while_the_other_restarts_is_not_taken_for_it(
     assert (mine.uid, other.uid) == (2000, 0)
 
 
-@pytest.mark.parametrize("headers", [Headers.BUILT_IN, Headers.MODULE])
-@pytest.mark.parametrize("service", ["# kheaders-adb probe", "# kheaders-adb read"])
-def test_a_server_that_numbers_anew_gives_nobody_elses_headers(
-    server: Server, tmp_path: Path, service: str, headers: Headers
+@pytest.fixture
+def reached(server: Server) -> Callable[[str], Reached]:
+    """Choose a device, after which the server may be restarted."""
+
+    def choose(serial: str) -> Reached:
+        there = AdbServer(ServerAddress("127.0.0.1", server.port), start=False)
+        return Reached.select(there, Selection(serial=serial), Deadline.after(30))
+
+    return choose
+
+
+def test_a_server_that_numbers_anew_before_the_probe(
+    server: Server, tmp_path: Path, reached: Callable[[str], Reached]
 ) -> None:
     """Transport ids live as long as their server: the number chosen is another device's afterwards."""
-    mine = server.add_device("MINE", headers=headers)
-    other = server.add_device("OTHER", headers=headers, kernel=OTHERS)
-    server.restart_at(service, deal=Deal.REVERSED)
-    with pytest.raises((DeviceChangedError, TransferError)) as caught:
-        pull(server.port, tmp_path / "store", serial="MINE", timeout_s=20)
-    assert caught.value.device == "MINE"
-    assert not list((tmp_path / "store").glob("trees/*"))
-    assert mine.leftovers() == other.leftovers() == []
-    staged = pull(server.port, tmp_path / "store", serial="MINE", timeout_s=20)
-    assert staged.archive.sha256 == mine.kernel.archive_sha256
+    server.add_device("MINE")
+    server.add_device("OTHER", kernel=OTHERS)
+    chosen = reached("MINE")
+    server.restart(Deal.REVERSED)
+    with pytest.raises(DeviceChangedError, match="the adb server lists another device"):
+        ensure(chosen, Store.open(tmp_path / "store"))
+    assert not list((tmp_path / "store").glob("kernels/*"))
+
+
+@pytest.mark.parametrize("payload", [False, True])
+def test_a_server_that_numbers_anew_before_the_read(
+    server: Server, reached: Callable[[str], Reached], payload: bool
+) -> None:
+    server.add_device("MINE", headers=Headers.MODULE)
+    other = server.add_device("OTHER", headers=Headers.MODULE, kernel=OTHERS)
+    chosen = reached("MINE")
+    about = probe(chosen)
+    server.restart(Deal.REVERSED)
+    brought = other.kernel.module if payload else b""
+    module = None if payload else about.modules[0].path
+    with ArchiveStream(chosen, about, module=module, payload=brought) as stream:
+        with pytest.raises(DeviceChangedError, match="another one answered in its place"):
+            stream.open()
+    assert "kheaders " not in other.loaded_modules
+    assert other.leftovers() == []
+
+
+def test_a_server_that_numbers_anew_before_a_module_is_carved(
+    server: Server, reached: Callable[[str], Reached]
+) -> None:
+    server.add_device("MINE", headers=Headers.MODULE)
+    server.add_device("OTHER", headers=Headers.MODULE, kernel=OTHERS)
+    chosen = reached("MINE")
+    about = probe(chosen)
+    server.restart(Deal.REVERSED)
+    with pytest.raises(DeviceChangedError):
+        next(ways(chosen, about, via=Via.CARVE))
+
+
+def test_a_server_that_numbers_anew_before_a_push(
+    server: Server, tmp_path: Path, reached: Callable[[str], Reached]
+) -> None:
+    server.add_device("MINE")
+    other = server.add_device("OTHER", kernel=OTHERS)
+    chosen = reached("MINE")
+    staged = ensure(chosen, Store.open(tmp_path / "store"))
+    server.restart(Deal.REVERSED)
+    with pytest.raises(DeviceChangedError, match="another one answers in its place"):
+        push_tree(chosen, staged.tree, (), "name")
+    assert other.leftovers() == []
 
 
 def test_an_adbd_that_takes_its_time_is_not_said_to_refuse(server: Server, tmp_path: Path) -> None:

@@ -122,8 +122,8 @@ finish() {
     lease=
     sweep
     unload
+    rmdir "$WORK" 2>/dev/null
   fi
-  rmdir "$WORK" 2>/dev/null
 }
 lease=
 put=

@@ -16,7 +16,8 @@ section uname
 read -r release <$kernel/osrelease && read -r version <$kernel/version && read -r machine <$kernel/arch &&
   echo "$release $version $machine" || uname -rvm
 section banner
-read -r x </proc/version && echo "$x"
+# Not by echo: some take a backslash, as in a builder's name, for their own.
+read -r x </proc/version && printf "%s\n" "$x"
 section boot_id
 read -r x <$kernel/random/boot_id && echo "$x"
 

@@ -209,14 +209,14 @@ class _Checker:
         problems = []
         expected: set[str] = set()
         # Folders come before what is in them.  Nothing is looked at through a link in a folder's place.
-        bad_folders: tuple[str, ...] = ()
+        bad_folders: set[str] = set()
         files = 0
         for entry in recorded.entries:
             if entry.kind is EntryKind.COLLIDED:
                 continue
             expected.add(entry.path)
             files += entry.kind in _FILES
-            if entry.path.startswith(bad_folders):
+            if entry.path.rpartition("/")[0] in bad_folders:
                 problem: Problem | None = Problem(
                     tree, entry.path, ProblemKind.MISSING, "the folder that it is in is not sound"
                 )
@@ -225,7 +225,7 @@ class _Checker:
             if problem is not None:
                 problems.append(problem)
                 if entry.kind is EntryKind.DIRECTORY:
-                    bad_folders += (f"{entry.path}/",)
+                    bad_folders.add(entry.path)
         problems += [
             Problem(tree, path, ProblemKind.EXTRA, "nothing of the archive's")
             for path in _paths(top)

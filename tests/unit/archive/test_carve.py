@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.archives.module import ModuleSpec, build_module
-from kheaders_adb.archive.carve import carve, carve_module, read_module
+from kheaders_adb.archive.carve import carve, carve_module
 from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.errors import ArchiveError, UnsafeArchiveError, UsageError
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS
@@ -118,14 +118,6 @@ def test_caps() -> None:
     assert over(module_bytes=len(MODULE) - 1) == "module-too-large"
     data = lzma.compress(MODULE)
     assert over(module_bytes=len(MODULE) - 1) == "total-too-large"
-
-
-def test_modules_are_unpacked_for_insmod(tmp_path: Path) -> None:
-    path = tmp_path / "kheaders.ko.gz"
-    path.write_bytes(gzip.compress(MODULE))
-    assert read_module(path) == MODULE
-    path.write_bytes(MODULE)
-    assert read_module(path) == MODULE
 
 
 def test_file_that_cannot_be_read(tmp_path: Path) -> None:

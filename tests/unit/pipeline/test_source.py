@@ -5,6 +5,7 @@ The modules and kernels here are small but whole: what chooses among them reads 
 
 from __future__ import annotations
 
+import hashlib
 import gzip
 import socket
 from collections.abc import Callable, Iterator
@@ -160,6 +161,7 @@ def test_a_module_that_fits_is_brought_along_and_known_beforehand(choose: Choose
         payload_path=module,
         archive_sha256=KERNEL.archive_sha256,
         archive_bytes=len(KERNEL.archive),
+        module_sha256=hashlib.sha256(KERNEL.module).hexdigest(),
         vermagic=KERNEL.vermagic,
     )
 
@@ -252,6 +254,7 @@ def test_a_folder_is_chosen_from_by_content_not_by_name(
     plan = choose(ROOT, module=tmp_path / "m")
     assert isinstance(plan, OnDevice)
     assert plan.payload_path == right
+    assert plan.payload == KERNEL.module, "unpacked"
     assert plan.archive_sha256 == KERNEL.archive_sha256
     assert plan.notes == (
         f"of 3 modules in {tmp_path / 'm'}, z-misleading-5.4/kheaders.ko.gz fits best: "
@@ -334,8 +337,15 @@ def test_a_module_on_the_device_is_loaded(choose: Choose) -> None:
 def test_that_of_the_running_release_is_preferred(choose: Choose) -> None:
     others = ("/vendor/lib/modules/kheaders.ko", "/lib/modules/5.4.0/kernel/kernel/kheaders.ko")
     right = f"/lib/modules/{KERNEL.release}/kernel/kernel/kheaders.ko"
-    plan = choose(replace(ROOT, modules=tuple(map(holds, (*others, right)))))
-    assert plan == OnDevice(module=PurePosixPath(right))
+    plan = choose(replace(ROOT, modules=tuple(map(holds, (*others, right)))), cat=KERNEL.module)
+    assert plan == OnDevice(
+        module=PurePosixPath(right),
+        module_sha256=hashlib.sha256(KERNEL.module).hexdigest(),
+        archive=KERNEL.archive,
+        archive_sha256=KERNEL.archive_sha256,
+        archive_bytes=len(KERNEL.archive),
+        vermagic=KERNEL.vermagic,
+    )
 
 
 def test_a_module_on_the_device_can_be_carved(choose: Choose) -> None:
