@@ -80,6 +80,8 @@ def staged_tree(choice: StoreChoice, kernel: str, console: Console) -> Chosen:
     store = choice.open()
     record = find_kernel(store, kernel, console)
     store.use(record)
+    for note in store.take_notes():
+        console.say(f"  note: {note}")
     return _caution(Chosen(_read(store, record), store, record), console)
 
 

@@ -87,7 +87,7 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
         cached=cached,
         device_round_trips=device.round_trips,
         timing_s=timing_s,
-        notes=notes,
+        notes=notes + store.take_notes(),
     )
 
 

@@ -19,6 +19,8 @@ from kheaders_adb.store import paths
 from kheaders_adb.store.faults import READ_ONLY_ERRNOS, store_error
 
 _POLL_S = 0.01
+#: Why a reader cannot make a lock file: not his store, a full disk, a read-only copy without empty folders.
+_UNMADE = READ_ONLY_ERRNOS | {errno.ENOSPC, errno.EDQUOT, errno.ENOENT}
 #: Nobody holds the store's own lock for longer than a few system calls.
 _STORE_TIMEOUT_S = 60.0
 
@@ -121,15 +123,16 @@ def guarded(root: Path, *, exclusive: bool) -> Iterator[None]:
 
 
 def _open_lock_file(path: Path, *, exclusive: bool) -> int | None:
-    """A descriptor to lock; None where a reader may not even create the lock file.
+    """A descriptor to lock; None where a reader cannot even create the lock file.
 
     Whoever cannot write to the store cannot remove anything from it either, so for a reader of somebody
-    else's store a missing lock is no danger to others; it merely does not keep a gc from what it reads.
+    else's store a missing lock is no danger to others; it merely does not keep a gc from what it reads.  On a
+    full disk that must do as well: what is staged is served.
     """
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        if exclusive or error.errno not in READ_ONLY_ERRNOS:
+        if exclusive or error.errno not in _UNMADE:
             raise store_error(error, step="locking the store", path=path) from error
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

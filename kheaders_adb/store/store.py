@@ -16,13 +16,8 @@ from typing import TYPE_CHECKING
 from kheaders_adb.errors import StoreError
 from kheaders_adb.model import Evidence, KernelIdentity
 from kheaders_adb.store import choose, paths
-from kheaders_adb.store.faults import (
-    READ_ONLY_ERRNOS,
-    is_folder,
-    is_there,
-    store_error,
-    wrapped,
-)
+from kheaders_adb.store.bookkeeping import Bookkeeper
+from kheaders_adb.store.faults import is_folder, is_there, wrapped
 from kheaders_adb.store.locks import guarded, locked
 from kheaders_adb.store.lookup import Lookup
 from kheaders_adb.store.records import (
@@ -51,6 +46,7 @@ class Store(Lookup):
         super().__init__(root, exists=exists)
         self._clock = clock
         self._case_sensitive: bool | None = None
+        self._books = Bookkeeper(root, clock)
 
     @classmethod
     def open(
@@ -69,6 +65,10 @@ class Store(Lookup):
         """
         root = Path(os.path.abspath(root))  # noqa: PTH100  (symlinks on the way stay as the user gave them)
         return cls(root, clock=clock, exists=paths.open_root(root, create=create))
+
+    def take_notes(self) -> tuple[str, ...]:
+        """What could not be written down, though nothing depends on it, since this was last asked."""
+        return self._books.take()
 
     def now(self) -> float:
         """The time by the store's clock, in seconds since the epoch."""
@@ -119,11 +119,12 @@ class Store(Lookup):
             if (
                 record is None
                 or not is_there(self.manifest_path(record.tree))
-                or not self._use(self.tree_path(record.tree), path)
+                or not self._books.use(self.tree_path(record.tree), path)
             ):
                 return None
             if serial is not None:
-                self._note_device(device, serial, identity.boot_id, key)
+                known = device or DeviceRecord(serial, None, key)
+                self._books.device(known, identity.boot_id, key, is_new=device is None)
         return record
 
     def use(self, record: KernelRecord) -> bool:
@@ -138,7 +139,7 @@ class Store(Lookup):
         if not self._exists:
             return False
         with guarded(self.root, exclusive=False):
-            return self._use(self.tree_path(record.tree), self.kernel_path(record.key))
+            return self._books.use(self.tree_path(record.tree), self.kernel_path(record.key))
 
     @contextmanager
     def in_use(self, record: KernelRecord) -> Iterator[None]:
@@ -174,7 +175,7 @@ class Store(Lookup):
                             purpose="removing this kernel",
                         )
                     )
-                found = self._use(self.tree_path(record.tree), self.kernel_path(record.key))
+                found = self._books.use(self.tree_path(record.tree), self.kernel_path(record.key))
             yield found
 
     def find_archive(self, size_bytes: int) -> tuple[str, ...]:
@@ -206,7 +207,7 @@ class Store(Lookup):
                     paths.SHA256.fullmatch(sha256) is not None
                     and entry.stat().st_size == size_bytes
                     and self.tree_info(sha256) is not None
-                    and self._use(self.tree_path(sha256))
+                    and self._books.use(self.tree_path(sha256))
                 ):
                     found.append(sha256)
         return tuple(sorted(found))
@@ -292,7 +293,7 @@ class Store(Lookup):
                 kernel.rename(path)
                 if device is not None and record.serial is not None:
                     device.rename(self.device_path(record.serial))
-            self._use(tree, path)
+            self._books.use(tree, path)
 
     def resolve(self, text: str) -> KernelRecord:
         """The kernel that a user means.
@@ -336,46 +337,3 @@ class Store(Lookup):
             except FileNotFoundError:
                 return False
         return True
-
-    def _use(self, tree: Path, kernel: Path | None = None) -> bool:
-        """Whether ``tree`` is there; if so it and the record of its kernel count as used now.
-
-        Both get the same time.  A tree that was used later than all its records is one that somebody is
-        about to record, which gc waits for.
-        """
-        now = self._clock()
-        if not self._stamp(tree, now):
-            return False
-        if kernel is not None:
-            self._stamp(kernel, now)
-        return True
-
-    @staticmethod
-    def _stamp(path: Path, now: float) -> bool:
-        try:
-            os.utime(path, (now, now))
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            if error.errno not in READ_ONLY_ERRNOS:
-                raise store_error(error, step="using the store", path=path) from error
-            # Somebody else's store: it can be used, only not marked as used.
-            return is_there(path)
-        return True
-
-    def _note_device(
-        self, known: DeviceRecord | None, serial: str, boot_id: str | None, key: str
-    ) -> None:
-        if known is not None and known.kernel == key and known.boot_id == boot_id:
-            return
-        from kheaders_adb.store import scratch
-
-        path = self.device_path(serial)
-        device = (known or DeviceRecord(serial, None, key)).now_running(key, boot_id)
-        try:
-            with scratch.draft(self.root, device_to_json(device)) as draft:
-                draft.rename(path)
-        except OSError as error:
-            if error.errno not in READ_ONLY_ERRNOS:
-                raise store_error(error, step="noting what the device runs", path=path) from error
-            # Somebody else's store: then @SERIAL goes on naming the kernel that was staged.

@@ -49,7 +49,7 @@ class Cli:
         """The command line."""
         place = str(store or self.store)
         shared = ["-P", str(self._server.port), "--store", place]
-        return [sys.executable, "-m", "kheaders_adb", arguments[0], *shared, *arguments[1:]]
+        return [sys.executable, "-m", "kheaders_adb", *shared, *arguments]
 
     @property
     def env(self) -> dict[str, str]:

@@ -3,7 +3,7 @@
 What is removed vanishes in one step: under the store's own lock the records go and the trees move to
 ``tmp``, where they are then deleted at leisure.  A pull that has found or published a tree but not yet
 recorded its kernel has left a time stamp on the tree that is later than all its records' (see
-``Store._use``); such a tree stays for a grace period.
+``bookkeeping``); such a tree stays for a grace period.
 """
 
 from __future__ import annotations
