@@ -52,6 +52,7 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
     """
     options = options or Options()
     started_s = time.monotonic()
+    store = store.within(lambda: device.deadline.remaining_s)
     about = probe(device)
     timing_s = {"probe": time.monotonic() - started_s}
     record = None if options.refresh else find_staged(store, about, device.serial, options)

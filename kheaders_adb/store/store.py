@@ -18,7 +18,7 @@ from kheaders_adb.model import Evidence, KernelIdentity
 from kheaders_adb.store import choose, paths
 from kheaders_adb.store.bookkeeping import Bookkeeper
 from kheaders_adb.store.faults import is_folder, is_there, wrapped
-from kheaders_adb.store.locks import guarded, locked
+from kheaders_adb.store.locks import PATIENCE_S, TimeLeft, guarded, locked
 from kheaders_adb.store.lookup import Lookup
 from kheaders_adb.store.records import (
     DeviceRecord,
@@ -47,6 +47,7 @@ class Store(Lookup):
         self._clock = clock
         self._case_sensitive: bool | None = None
         self._books = Bookkeeper(root, clock)
+        self._time_left: TimeLeft = lambda: PATIENCE_S
 
     @classmethod
     def open(
@@ -65,6 +66,21 @@ class Store(Lookup):
         """
         root = Path(os.path.abspath(root))  # noqa: PTH100  (symlinks on the way stay as the user gave them)
         return cls(root, clock=clock, exists=paths.open_root(root, create=create))
+
+    def within(self, time_left: TimeLeft) -> Store:
+        """The same store, for a run that has only so many seconds left, which are then all that it waits."""
+        bounded = Store(self.root, clock=self._clock, exists=self._exists)
+        bounded._books, bounded._case_sensitive = self._books, self._case_sensitive
+        bounded._time_left = time_left
+        return bounded
+
+    def guarded(self, *, exclusive: bool) -> AbstractContextManager[None]:
+        """Hold the store's own lock: shared to find, use or make something, exclusive to publish or remove.
+
+        Raises:
+            StoreError: on entering the block: not to be had in time.
+        """
+        return guarded(self.root, exclusive=exclusive, time_left=self._time_left)
 
     def take_notes(self) -> tuple[str, ...]:
         """What could not be written down, though nothing depends on it, since this was last asked."""
@@ -114,7 +130,7 @@ class Store(Lookup):
         ):
             return None
         path = self.kernel_path(key)
-        with guarded(self.root, exclusive=False):
+        with self.guarded(exclusive=False):
             record = self.find_kernel(key)
             if (
                 record is None
@@ -138,7 +154,7 @@ class Store(Lookup):
         """
         if not self._exists:
             return False
-        with guarded(self.root, exclusive=False):
+        with self.guarded(exclusive=False):
             return self._books.use(self.tree_path(record.tree), self.kernel_path(record.key))
 
     @contextmanager
@@ -165,13 +181,13 @@ class Store(Lookup):
             StoreError: the disk failed.
         """
         with ExitStack() as held:
-            with guarded(self.root, exclusive=False):
+            with self.guarded(exclusive=False):
                 for path in (self.use_lock_path(record.key), self.tree_lock_path(record.tree)):
                     held.enter_context(
                         locked(
                             path,
                             exclusive=False,
-                            timeout_s=_PROBED_S,
+                            timeout_s=min(_PROBED_S, self._time_left()),
                             purpose="removing this kernel",
                         )
                     )
@@ -198,7 +214,7 @@ class Store(Lookup):
         folder = self.root / paths.ARCHIVES
         with (
             wrapped("looking for the archive", folder),
-            guarded(self.root, exclusive=False),
+            self.guarded(exclusive=False),
             os.scandir(folder) as entries,
         ):
             for entry in entries:
@@ -213,7 +229,7 @@ class Store(Lookup):
         return tuple(sorted(found))
 
     def archive_lock(
-        self, size_bytes: int, *, timeout_s: float = 300.0
+        self, size_bytes: int, *, timeout_s: float | None = None
     ) -> AbstractContextManager[None]:
         """Take turns with other processes that fetch an archive of the same size.
 
@@ -222,7 +238,7 @@ class Store(Lookup):
 
         Args:
             size_bytes: the size of the archive on the device.
-            timeout_s: seconds to wait for the others.
+            timeout_s: seconds to wait for the others; None for all that the run has left.
 
         Raises:
             StoreError: on entering the block: not to be had in time, or no locks on this file system.
@@ -230,7 +246,7 @@ class Store(Lookup):
         return locked(
             self.root / paths.LOCKS / f"archive-{size_bytes:d}",
             exclusive=True,
-            timeout_s=timeout_s,
+            timeout_s=self._time_left() if timeout_s is None else timeout_s,
             purpose=f"staging an archive of {size_bytes} bytes",
         )
 
@@ -246,7 +262,7 @@ class Store(Lookup):
         """
         from kheaders_adb.store.staging import mend_archive
 
-        mend_archive(self.root, sha256, chunks)
+        mend_archive(self.root, sha256, chunks, self._time_left)
 
     def stage(self) -> Staging:
         """A new tree in the making, to be used as a context manager.
@@ -256,7 +272,7 @@ class Store(Lookup):
         """
         from kheaders_adb.store.staging import Staging
 
-        return Staging(self.root, case_sensitive=self.case_sensitive)
+        return Staging(self.root, case_sensitive=self.case_sensitive, time_left=self._time_left)
 
     def record(self, record: KernelRecord) -> None:
         """Remember a kernel whose tree is published, and its device as running it.
@@ -275,7 +291,7 @@ class Store(Lookup):
 
         path = self.kernel_path(record.key)
         step = "recording the kernel"
-        with wrapped(step, path), guarded(self.root, exclusive=False):
+        with wrapped(step, path), self.guarded(exclusive=False):
             tree = self.tree_path(record.tree)
             if not is_folder(tree) or not is_there(self.manifest_path(record.tree)):
                 raise StoreError(
@@ -316,7 +332,7 @@ class Store(Lookup):
         """
         path = self.pin_path(key)
         step = "pinning the kernel"
-        with wrapped(step, path), guarded(self.root, exclusive=False):
+        with wrapped(step, path), self.guarded(exclusive=False):
             if not is_there(self.kernel_path(key)):
                 raise StoreError(f"no kernel {key} is staged in {self.root}", step=step)
             path.touch()
