@@ -17,6 +17,7 @@ from kheaders_adb.cli.kernels import find_kernel, require_tree
 from kheaders_adb.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
+    from kheaders_adb.adb.deadline import Deadline
     from kheaders_adb.device.device import Device
     from kheaders_adb.ebpf.headers import HeaderTree
     from kheaders_adb.model import Staged
@@ -80,6 +81,8 @@ def staged_tree(choice: StoreChoice, kernel: str, console: Console) -> Chosen:
     store = choice.open()
     record = find_kernel(store, kernel, console)
     store.use(record)
+    for note in store.take_notes():
+        console.say(f"  note: {note}")
     return _caution(Chosen(_read(store, record), store, record), console)
 
 
@@ -110,7 +113,11 @@ def tree_for(
 
 
 def staged_for(
-    target: Target, choice: StoreChoice, console: Console, module: Path | None
+    target: Target,
+    choice: StoreChoice,
+    console: Console,
+    module: Path | None,
+    deadline: Deadline | None = None,
 ) -> tuple[Staged, Store, Device]:
     """As `staging.ensure_staged`, for a command that goes on to use the headers."""
     from kheaders_adb.cli.staging import ensure_staged, tell
@@ -118,7 +125,7 @@ def staged_for(
 
     # What was staged under a mismatch was wanted so; it is warned of each time.
     options = Options(module=module, tolerance=Tolerance.STAGED)
-    staged, store, device = ensure_staged(target, choice, console, options)
+    staged, store, device = ensure_staged(target, choice, console, options, deadline)
     tell(staged, console, cached=False)
     return staged, store, device
 
@@ -131,8 +138,9 @@ def kept_for(
 
     Where one of them was quicker, the headers are staged once more.
     """
+    deadline = target.deadline()
     for _ in range(_ATTEMPTS):
-        staged, store, device = staged_for(target, choice, console, module)
+        staged, store, device = staged_for(target, choice, console, module, deadline)
         record = store.find_kernel(staged.kernel.key)
         if record is None or record.tree != staged.tree.name:
             continue

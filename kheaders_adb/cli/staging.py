@@ -11,6 +11,7 @@ from kheaders_adb.pipeline.options import Options
 from kheaders_adb.pipeline.retry import ensure_selected
 
 if TYPE_CHECKING:
+    from kheaders_adb.adb.deadline import Deadline
     from kheaders_adb.cli.console import Console
     from kheaders_adb.cli.groups import StoreChoice, Target
     from kheaders_adb.device.device import Device
@@ -19,16 +20,21 @@ if TYPE_CHECKING:
 
 
 def ensure_staged(
-    target: Target, choice: StoreChoice, console: Console, options: Options
+    target: Target,
+    choice: StoreChoice,
+    console: Console,
+    options: Options,
+    deadline: Deadline | None = None,
 ) -> tuple[Staged, Store, Device]:
     """Stage the headers of a device's kernel, unless they are, with a bar for what takes long.
 
-    Which su is tried comes from the environment, unless `options` names one.
+    deadline = deadline or target.deadline()
+    options = replace(options, su=options.su or settings.su_command())
 
     Returns:
         What is staged, where, and the device, which still has the rest of the command's time.
     """
-    deadline = target.deadline()
+    deadline = deadline or target.deadline()
     options = replace(options, su=options.su or settings.su_command())
     store = choice.open()
     with console.progress("headers") as progress:
@@ -41,7 +47,7 @@ def ensure_staged(
             wait_s=target.wait_s or 0.0,
             on_device=lambda device: progress.begin(f"{device.serial}: headers"),
         )
-    return staged, store, device
+    return staged, store.within(lambda: device.deadline.remaining_s), device
 
 
 def tell(staged: Staged, console: Console, *, cached: bool = True) -> None:

@@ -25,6 +25,8 @@ from kheaders_adb.store.store import Store
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
 
 _CHUNK_BYTES = 256 * 1024
+#: How long to wait for another process that pulls an archive of this size.
+_PATIENCE_S = 300.0
 _XZ_MAGIC = b"\xfd7zXZ\0"
 _OTHER_KINDS = {
     b"\x7fELF": "an ELF file; give a kheaders.ko to `pull --module FILE --via carve` instead",
@@ -85,7 +87,7 @@ def import_archive(
         limits=limits,
     )
     try:
-        with store.archive_lock(path.stat().st_size):
+        with store.archive_lock(path.stat().st_size, timeout_s=_PATIENCE_S):
             digest = sha256()
             for chunk in _chunks(path):
                 digest.update(chunk)

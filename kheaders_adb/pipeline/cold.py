@@ -225,7 +225,7 @@ class _Pull:
     def _turn(self, size_bytes: int) -> AbstractContextManager[None]:
         # Whoever wants an archive of this size waits here, so that two processes which pull the same
         # kernel at once extract it once.
-        return self.store.archive_lock(size_bytes, timeout_s=self.device.deadline.remaining_s)
+        return self.store.archive_lock(size_bytes)
 
     def _staged_meanwhile(self) -> KernelRecord | None:
         if self.options.refresh:

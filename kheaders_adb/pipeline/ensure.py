@@ -58,6 +58,7 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
     """
     options = options or Options()
     started_s = time.monotonic()
+    store = store.within(lambda: device.deadline.remaining_s)
     about = probe(device)
     confirm(device)
     timing_s = {"probe": time.monotonic() - started_s}
@@ -99,7 +100,7 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
         cached=cached,
         device_round_trips=device.round_trips,
         timing_s=timing_s,
-        notes=notes,
+        notes=notes + store.take_notes(),
         reuse=found.reuse,
     )
 

@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,8 +19,13 @@ from kheaders_adb.store import paths
 from kheaders_adb.store.faults import READ_ONLY_ERRNOS, store_error
 
 _POLL_S = 0.01
+#: Why a reader cannot make a lock file: not his store, a full disk, a read-only copy without empty folders.
+_UNMADE = READ_ONLY_ERRNOS | {errno.ENOSPC, errno.EDQUOT, errno.ENOENT}
 #: Nobody holds the store's own lock for longer than a few system calls.
-_STORE_TIMEOUT_S = 60.0
+PATIENCE_S = 60.0
+
+#: Gives the seconds that a run has left.
+TimeLeft = Callable[[], float]
 
 
 def try_lock(fd: int, *, exclusive: bool) -> bool:
@@ -90,11 +95,12 @@ def locked(path: Path, *, exclusive: bool, timeout_s: float, purpose: str) -> It
         try:
             while not try_lock(fd, exclusive=exclusive):
                 if time.monotonic() >= deadline:
+                    from kheaders_adb.store.holders import holders, named
+
                     raise StoreError(
-                        f"another process has been {purpose} for {timeout_s:g} s ({path} is locked)",
+                        f"{named(holders(fd))} been {purpose} for {timeout_s:.3g} s ({path} is locked)",
                         step="waiting for the store",
-                        hint="let it finish or end it (`fuser` names the holder of the lock file), "
-                        "then run the same command again",
+                        hint="let it finish or end it, then run the same command again",
                     )
                 time.sleep(_POLL_S)
         except OSError as error:
@@ -105,31 +111,39 @@ def locked(path: Path, *, exclusive: bool, timeout_s: float, purpose: str) -> It
 
 
 @contextmanager
-def guarded(root: Path, *, exclusive: bool) -> Iterator[None]:
+def guarded(
+    root: Path, *, exclusive: bool, time_left: TimeLeft = lambda: PATIENCE_S
+) -> Iterator[None]:
     """Hold the store's own lock: shared to find, use or make something, exclusive to publish or remove.
 
+    Args:
+        root: the store.
+        exclusive: which of the two.
+        time_left: gives the seconds that the run has left; a minute is waited at most.
+
     Raises:
-        StoreError: not to be had within a minute.
+        StoreError: not to be had in time.
     """
     with locked(
         root / paths.LOCKS / "store",
         exclusive=exclusive,
-        timeout_s=_STORE_TIMEOUT_S,
+        timeout_s=min(time_left(), PATIENCE_S),
         purpose="changing the store",
     ):
         yield
 
 
 def _open_lock_file(path: Path, *, exclusive: bool) -> int | None:
-    """A descriptor to lock; None where a reader may not even create the lock file.
+    """A descriptor to lock; None where a reader cannot even create the lock file.
 
     Whoever cannot write to the store cannot remove anything from it either, so for a reader of somebody
-    else's store a missing lock is no danger to others; it merely does not keep a gc from what it reads.
+    else's store a missing lock is no danger to others; it merely does not keep a gc from what it reads.  On a
+    full disk that must do as well: what is staged is served.
     """
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        if exclusive or error.errno not in READ_ONLY_ERRNOS:
+        if exclusive or error.errno not in _UNMADE:
             raise store_error(error, step="locking the store", path=path) from error
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

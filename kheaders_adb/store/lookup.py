@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kheaders_adb.errors import StoreError
 from kheaders_adb.store import paths
-from kheaders_adb.store.faults import is_folder, store_error, wrapped
+from kheaders_adb.store.faults import is_folder, is_there, store_error, wrapped
 from kheaders_adb.store.records import (
     DeviceRecord,
     KernelRecord,
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from kheaders_adb.store.manifest import Entry, TreeInfo, TreeSize
 
 _READING = "reading a record of the store"
+#: Copies of a store may lack empty folders.
+_NEED_NOT_BE = frozenset({paths.DEVICES, paths.PINS})
 _MAX_RECORD_BYTES = 64 * 1024 * 1024
 
 
@@ -301,7 +303,7 @@ class Lookup:
             StoreError: the disk failed.
         """
         path = self.root / folder
-        if not self._exists:
+        if not self._exists or (folder in _NEED_NOT_BE and not is_there(path)):
             return []
         with wrapped("listing the store", path):
             # NFS shows what is removed and still open; nobody can do anything with that.

@@ -22,7 +22,7 @@ import re
 from pathlib import Path
 
 from kheaders_adb.errors import StoreError
-from kheaders_adb.store.faults import store_error, wrapped
+from kheaders_adb.store.faults import READ_ONLY_ERRNOS, store_error, wrapped
 
 FORMAT = 1
 
@@ -73,10 +73,18 @@ def open_root(root: Path, *, create: bool) -> bool:
             hint="use the kheaders-adb that wrote it or a newer one, or choose another place with --store",
         )
     if create and not os.path.isdir(f"{root}/{LOCKS}"):  # noqa: PTH112  (the warm path is counted in ms)
-        with wrapped("making the store's folders", root):
-            for name in _FOLDERS:
-                (root / name).mkdir(exist_ok=True)
+        _make_folders(root)
     return True
+
+
+def _make_folders(root: Path) -> None:
+    """Make the folders that are missing; a store that may only be read is used without."""
+    try:
+        for name in _FOLDERS:
+            (root / name).mkdir(exist_ok=True)
+    except OSError as error:
+        if error.errno not in READ_ONLY_ERRNOS or not (root / KERNELS).is_dir():
+            raise store_error(error, step="making the store's folders", path=root) from error
 
 
 def _read_format(root: Path) -> int | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from kheaders_adb.store import paths
 from kheaders_adb.store.faults import wrapped
-from kheaders_adb.store.locks import guarded, try_lock
+from kheaders_adb.store.locks import PATIENCE_S, TimeLeft, guarded, try_lock
 
 _LOCK = "lock"
 _WITHOUT_OWNER = frozenset({errno.ENOENT, errno.ELOOP})
@@ -29,7 +29,7 @@ def new_name() -> str:
     return f"{os.getpid()}-{os.urandom(8).hex()}"
 
 
-def make_folder(root: Path) -> tuple[Path, int]:
+def make_folder(root: Path, time_left: TimeLeft = lambda: PATIENCE_S) -> tuple[Path, int]:
     """Make a folder in ``tmp`` that lives until :func:`discard` or the end of this process.
 
     Returns:
@@ -41,7 +41,10 @@ def make_folder(root: Path) -> tuple[Path, int]:
     folder = root / paths.TMP / new_name()
     fd = -1
     try:
-        with wrapped("making room for a new tree", folder), guarded(root, exclusive=False):
+        with (
+            wrapped("making room for a new tree", folder),
+            guarded(root, exclusive=False, time_left=time_left),
+        ):
             folder.mkdir()
             fd = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             fcntl.flock(fd, fcntl.LOCK_EX)
@@ -84,7 +87,7 @@ def draft(root: Path, content: bytes) -> Iterator[Path]:
         os.close(fd)
 
 
-def sweep(root: Path) -> int:
+def sweep(root: Path, time_left: TimeLeft = lambda: PATIENCE_S) -> int:
     """Remove the entries of ``tmp`` whose owners are dead.
 
     Returns:
@@ -99,7 +102,7 @@ def sweep(root: Path) -> int:
             return 0
         litter: list[tuple[Path, int | None]] = []
         try:
-            with guarded(root, exclusive=True):
+            with guarded(root, exclusive=True, time_left=time_left):
                 for path in tmp.iterdir():
                     dead, fd = _take_over(path)
                     if dead:

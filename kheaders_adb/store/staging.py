@@ -21,7 +21,7 @@ from kheaders_adb.model import Archive, ArchiveFacts, Member, MemberKind, Omitte
 from kheaders_adb.store import durable, manifest, paths, scratch
 from kheaders_adb.store.digest import has_digest
 from kheaders_adb.store.faults import is_folder, wrapped
-from kheaders_adb.store.locks import guarded
+from kheaders_adb.store.locks import PATIENCE_S, TimeLeft, guarded
 from kheaders_adb.store.manifest import TreeInfo
 from kheaders_adb.store.records import MAX_OMITTED_LISTED
 from kheaders_adb.store.writer import TreeWriter
@@ -43,8 +43,11 @@ class Staging:
         tree: the tree's name, once it is published.
     """
 
-    def __init__(self, root: Path, *, case_sensitive: bool) -> None:
+    def __init__(
+        self, root: Path, *, case_sensitive: bool, time_left: TimeLeft = lambda: PATIENCE_S
+    ) -> None:
         self._root = root
+        self._time_left = time_left
         self._case_sensitive = case_sensitive
         self.tree: str | None = None
 
@@ -54,7 +57,7 @@ class Staging:
         Raises:
             StoreError: the disk failed.
         """
-        scratch.sweep(self._root)
+        scratch.sweep(self._root, self._time_left)
         self._hash = sha256()
         self._size_bytes = 0
         self._members = 0
@@ -70,7 +73,7 @@ class Staging:
         self._thread = threading.Thread(target=self._work, name="kheaders-store", daemon=True)
         self._undo = ExitStack()
         self._archive_fd = self._folder_fd = -1
-        self._folder, self._lock_fd = scratch.make_folder(self._root)
+        self._folder, self._lock_fd = scratch.make_folder(self._root, self._time_left)
         try:
             with wrapped("making room for a new tree", self._folder):
                 self._folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -194,7 +197,7 @@ class Staging:
                 manifest.encode(info, written.lines(), written.size)
             )
             durable.sync_below(self._folder, self._folder_fd)
-            with guarded(self._root, exclusive=True):
+            with guarded(self._root, exclusive=True, time_left=self._time_left):
                 self._move_into_place(archive, tree)
         self.tree = tree
         return archive
@@ -316,13 +319,16 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def mend_archive(root: Path, digest: str, chunks: Iterable[bytes]) -> None:
+def mend_archive(
+    root: Path, digest: str, chunks: Iterable[bytes], time_left: TimeLeft = lambda: PATIENCE_S
+) -> None:
     """Put an archive into its place unless the one that is there is sound; its tree is there already.
 
     Args:
         root: the store.
         digest: the archive's sha256.
         chunks: its bytes; not touched where they are not needed.
+        time_left: gives the seconds that the run has left.
 
     Raises:
         StoreError: the disk failed, or these are not its bytes.
@@ -334,7 +340,10 @@ def mend_archive(root: Path, digest: str, chunks: Iterable[bytes]) -> None:
         content = b"".join(chunks)
         if sha256(content).hexdigest() != digest:
             raise StoreError(f"these are not the bytes of {path}", step="storing the archive")
-        with guarded(root, exclusive=False), scratch.draft(root, content) as draft:
+        with (
+            guarded(root, exclusive=False, time_left=time_left),
+            scratch.draft(root, content) as draft,
+        ):
             draft.chmod(0o444)
             draft.rename(path)
         durable.fsync_path(path.parent)

@@ -16,14 +16,9 @@ from typing import TYPE_CHECKING
 from kheaders_adb.errors import StoreError
 from kheaders_adb.model import Evidence, KernelIdentity
 from kheaders_adb.store import choose, paths
-from kheaders_adb.store.faults import (
-    READ_ONLY_ERRNOS,
-    is_folder,
-    is_there,
-    store_error,
-    wrapped,
-)
-from kheaders_adb.store.locks import guarded, locked
+from kheaders_adb.store.bookkeeping import Bookkeeper
+from kheaders_adb.store.faults import is_folder, is_there, wrapped
+from kheaders_adb.store.locks import PATIENCE_S, TimeLeft, guarded, locked
 from kheaders_adb.store.lookup import Lookup
 from kheaders_adb.store.records import (
     DeviceRecord,
@@ -51,6 +46,8 @@ class Store(Lookup):
         super().__init__(root, exists=exists)
         self._clock = clock
         self._case_sensitive: bool | None = None
+        self._books = Bookkeeper(root, clock)
+        self._time_left: TimeLeft = lambda: PATIENCE_S
 
     @classmethod
     def open(
@@ -69,6 +66,25 @@ class Store(Lookup):
         """
         root = Path(os.path.abspath(root))  # noqa: PTH100  (symlinks on the way stay as the user gave them)
         return cls(root, clock=clock, exists=paths.open_root(root, create=create))
+
+    def within(self, time_left: TimeLeft) -> Store:
+        """The same store, for a run that has only so many seconds left, which are then all that it waits."""
+        bounded = Store(self.root, clock=self._clock, exists=self._exists)
+        bounded._books, bounded._case_sensitive = self._books, self._case_sensitive
+        bounded._time_left = time_left
+        return bounded
+
+    def guarded(self, *, exclusive: bool) -> AbstractContextManager[None]:
+        """Hold the store's own lock: shared to find, use or make something, exclusive to publish or remove.
+
+        Raises:
+            StoreError: on entering the block: not to be had in time.
+        """
+        return guarded(self.root, exclusive=exclusive, time_left=self._time_left)
+
+    def take_notes(self) -> tuple[str, ...]:
+        """What could not be written down, though nothing depends on it, since this was last asked."""
+        return self._books.take()
 
     def now(self) -> float:
         """The time by the store's clock, in seconds since the epoch."""
@@ -120,16 +136,17 @@ class Store(Lookup):
         ):
             return None
         path = self.kernel_path(key)
-        with guarded(self.root, exclusive=False):
+        with self.guarded(exclusive=False):
             record = self.find_kernel(key)
             if (
                 record is None
                 or not is_there(self.manifest_path(record.tree))
-                or not self._use(self.tree_path(record.tree), path)
+                or not self._books.use(self.tree_path(record.tree), path)
             ):
                 return None
             if serial is not None:
-                self._note_device(device, serial, identity.boot_id, key)
+                known = device or DeviceRecord(serial, None, key)
+                self._books.device(known, identity.boot_id, key, is_new=device is None)
         return record
 
     def use(self, record: KernelRecord) -> bool:
@@ -143,8 +160,8 @@ class Store(Lookup):
         """
         if not self._exists:
             return False
-        with guarded(self.root, exclusive=False):
-            return self._use(self.tree_path(record.tree), self.kernel_path(record.key))
+        with self.guarded(exclusive=False):
+            return self._books.use(self.tree_path(record.tree), self.kernel_path(record.key))
 
     @contextmanager
     def in_use(self, record: KernelRecord) -> Iterator[None]:
@@ -170,17 +187,17 @@ class Store(Lookup):
             StoreError: the disk failed.
         """
         with ExitStack() as held:
-            with guarded(self.root, exclusive=False):
+            with self.guarded(exclusive=False):
                 for path in (self.use_lock_path(record.key), self.tree_lock_path(record.tree)):
                     held.enter_context(
                         locked(
                             path,
                             exclusive=False,
-                            timeout_s=_PROBED_S,
+                            timeout_s=min(_PROBED_S, self._time_left()),
                             purpose="removing this kernel",
                         )
                     )
-                found = self._use(self.tree_path(record.tree), self.kernel_path(record.key))
+                found = self._books.use(self.tree_path(record.tree), self.kernel_path(record.key))
             yield found
 
     def find_archive(self, size_bytes: int) -> tuple[str, ...]:
@@ -203,7 +220,7 @@ class Store(Lookup):
         folder = self.root / paths.ARCHIVES
         with (
             wrapped("looking for the archive", folder),
-            guarded(self.root, exclusive=False),
+            self.guarded(exclusive=False),
             os.scandir(folder) as entries,
         ):
             for entry in entries:
@@ -212,13 +229,13 @@ class Store(Lookup):
                     paths.SHA256.fullmatch(sha256) is not None
                     and entry.stat().st_size == size_bytes
                     and self.tree_info(sha256) is not None
-                    and self._use(self.tree_path(sha256))
+                    and self._books.use(self.tree_path(sha256))
                 ):
                     found.append(sha256)
         return tuple(sorted(found))
 
     def archive_lock(
-        self, size_bytes: int, *, timeout_s: float = 300.0
+        self, size_bytes: int, *, timeout_s: float | None = None
     ) -> AbstractContextManager[None]:
         """Take turns with other processes that fetch an archive of the same size.
 
@@ -227,7 +244,7 @@ class Store(Lookup):
 
         Args:
             size_bytes: the size of the archive on the device.
-            timeout_s: seconds to wait for the others.
+            timeout_s: seconds to wait for the others; None for all that the run has left.
 
         Raises:
             StoreError: on entering the block: not to be had in time, or no locks on this file system.
@@ -235,7 +252,7 @@ class Store(Lookup):
         return locked(
             self.root / paths.LOCKS / f"archive-{size_bytes:d}",
             exclusive=True,
-            timeout_s=timeout_s,
+            timeout_s=self._time_left() if timeout_s is None else timeout_s,
             purpose=f"staging an archive of {size_bytes} bytes",
         )
 
@@ -251,7 +268,7 @@ class Store(Lookup):
         """
         from kheaders_adb.store.staging import mend_archive
 
-        mend_archive(self.root, sha256, chunks)
+        mend_archive(self.root, sha256, chunks, self._time_left)
 
     def stage(self) -> Staging:
         """A new tree in the making, to be used as a context manager.
@@ -261,7 +278,7 @@ class Store(Lookup):
         """
         from kheaders_adb.store.staging import Staging
 
-        return Staging(self.root, case_sensitive=self.case_sensitive)
+        return Staging(self.root, case_sensitive=self.case_sensitive, time_left=self._time_left)
 
     def record(self, record: KernelRecord) -> None:
         """Remember a kernel whose tree is published, and its device as running it.
@@ -280,7 +297,7 @@ class Store(Lookup):
 
         path = self.kernel_path(record.key)
         step = "recording the kernel"
-        with wrapped(step, path), guarded(self.root, exclusive=False):
+        with wrapped(step, path), self.guarded(exclusive=False):
             tree = self.tree_path(record.tree)
             if not is_folder(tree) or not is_there(self.manifest_path(record.tree)):
                 raise StoreError(
@@ -298,7 +315,7 @@ class Store(Lookup):
                 kernel.rename(path)
                 if device is not None and record.serial is not None:
                     device.rename(self.device_path(record.serial))
-            self._use(tree, path)
+            self._books.use(tree, path)
 
     def resolve(self, text: str) -> KernelRecord:
         """The kernel that a user means.
@@ -321,7 +338,7 @@ class Store(Lookup):
         """
         path = self.pin_path(key)
         step = "pinning the kernel"
-        with wrapped(step, path), guarded(self.root, exclusive=False):
+        with wrapped(step, path), self.guarded(exclusive=False):
             if not is_there(self.kernel_path(key)):
                 raise StoreError(f"no kernel {key} is staged in {self.root}", step=step)
             path.touch()
@@ -342,46 +359,3 @@ class Store(Lookup):
             except FileNotFoundError:
                 return False
         return True
-
-    def _use(self, tree: Path, kernel: Path | None = None) -> bool:
-        """Whether ``tree`` is there; if so it and the record of its kernel count as used now.
-
-        Both get the same time.  A tree that was used later than all its records is one that somebody is
-        about to record, which gc waits for.
-        """
-        now = self._clock()
-        if not self._stamp(tree, now):
-            return False
-        if kernel is not None:
-            self._stamp(kernel, now)
-        return True
-
-    @staticmethod
-    def _stamp(path: Path, now: float) -> bool:
-        try:
-            os.utime(path, (now, now))
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            if error.errno not in READ_ONLY_ERRNOS:
-                raise store_error(error, step="using the store", path=path) from error
-            # Somebody else's store: it can be used, only not marked as used.
-            return is_there(path)
-        return True
-
-    def _note_device(
-        self, known: DeviceRecord | None, serial: str, boot_id: str | None, key: str
-    ) -> None:
-        if known is not None and known.kernel == key and known.boot_id == boot_id:
-            return
-        from kheaders_adb.store import scratch
-
-        path = self.device_path(serial)
-        device = (known or DeviceRecord(serial, None, key)).now_running(key, boot_id)
-        try:
-            with scratch.draft(self.root, device_to_json(device)) as draft:
-                draft.rename(path)
-        except OSError as error:
-            if error.errno not in READ_ONLY_ERRNOS:
-                raise store_error(error, step="noting what the device runs", path=path) from error
-            # Somebody else's store: then @SERIAL goes on naming the kernel that was staged.

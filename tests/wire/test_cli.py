@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import fcntl
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -49,7 +51,7 @@ class Cli:
         """The command line."""
         place = str(store or self.store)
         shared = ["-P", str(self._server.port), "--store", place]
-        return [sys.executable, "-m", "kheaders_adb", arguments[0], *shared, *arguments[1:]]
+        return [sys.executable, "-m", "kheaders_adb", *shared, *arguments]
 
     @property
     def env(self) -> dict[str, str]:
@@ -245,6 +247,21 @@ def test_the_timeout_is_a_total(cli: Cli, server: Server, device: Device, servic
     done = cli("pull", "--timeout", "1")
     assert done.code == 7
     assert "time" in done.err
+
+
+def test_the_timeout_bounds_the_wait_for_the_store_too(cli: Cli, device: Device) -> None:
+    assert cli("pull").code == 0
+    with (cli.store / "locks/store").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for words in (["pull"], ["push"], ["compile", "-s", device.serial, "prog.c"]):
+            done = cli(*words, "--timeout", "1")
+            assert done.code == 8
+            waited = re.search(
+                r"process (\d+) has been changing the store for ([\d.]+) s", done.err
+            )
+            assert waited is not None, done.err
+            assert int(waited[1]) == os.getpid()
+            assert float(waited[2]) <= 1
 
 
 @pytest.mark.parametrize("offset", [60, 80_000])  # before the store is opened for it; in the middle

@@ -100,9 +100,11 @@ def test_a_server_that_numbers_anew_before_the_read(
     server.restart(Deal.REVERSED)
     brought = other.kernel.module if payload else b""
     module = None if payload else about.modules[0].path
-    with ArchiveStream(chosen, about, module=module, payload=brought) as stream:
-        with pytest.raises(DeviceChangedError, match="another one answered in its place"):
-            stream.open()
+    with (
+        ArchiveStream(chosen, about, module=module, payload=brought) as stream,
+        pytest.raises(DeviceChangedError, match="another one answered in its place"),
+    ):
+        stream.open()
     assert "kheaders " not in other.loaded_modules
     assert other.leftovers() == []
 

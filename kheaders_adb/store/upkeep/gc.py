@@ -3,7 +3,7 @@
 What is removed vanishes in one step: under the store's own lock the records go and the trees move to
 ``tmp``, where they are then deleted at leisure.  A pull that has found or published a tree but not yet
 recorded its kernel has left a time stamp on the tree that is later than all its records' (see
-``Store._use``); such a tree stays for a grace period.
+``bookkeeping``); such a tree stays for a grace period.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from kheaders_adb.errors import StoreError
 from kheaders_adb.store import paths, scratch
 from kheaders_adb.store.faults import wrapped
-from kheaders_adb.store.locks import guarded, is_locked
+from kheaders_adb.store.locks import is_locked
 from kheaders_adb.store.lookup import BrokenRecord
 from kheaders_adb.store.records import KernelRecord
 from kheaders_adb.store.store import Store
@@ -99,7 +99,7 @@ def collect(store: Store, policy: Policy | None = None, *, dry_run: bool = False
     if dry_run:
         # Alone, because looking at locks takes them for a moment.
         may_lock = os.access(store.root / paths.LOCKS, os.W_OK)
-        with guarded(store.root, exclusive=True) if may_lock else nullcontext():
+        with store.guarded(exclusive=True) if may_lock else nullcontext():
             made = plan(store, policy.grace_s, _choose(store, policy, usage.copy()))
     else:
         litter = scratch.sweep(store.root)
@@ -145,7 +145,7 @@ def _carry_out(store: Store, decide: Callable[[], Plan]) -> Plan:
     """Decide and act while the store's own lock is held alone: nothing is used or pinned in between."""
     folder, lock_fd = scratch.make_folder(store.root)
     try:
-        with wrapped("removing kernels", store.root), guarded(store.root, exclusive=True):
+        with wrapped("removing kernels", store.root), store.guarded(exclusive=True):
             made = decide()
             made.carry_out(folder)
     finally:

@@ -13,7 +13,7 @@ from kheaders_adb.model import Member, MemberKind
 from kheaders_adb.store import durable, manifest, paths, scratch
 from kheaders_adb.store.digest import chunks_of_file, digest_of_file, has_digest
 from kheaders_adb.store.faults import is_folder
-from kheaders_adb.store.locks import guarded, is_locked
+from kheaders_adb.store.locks import is_locked
 from kheaders_adb.store.manifest import Entry, EntryKind
 from kheaders_adb.store.store import Store
 from kheaders_adb.store.upkeep.problems import Problem, ProblemKind, pull_again
@@ -86,7 +86,7 @@ class Repair:
         """A damaged archive proves nothing; without it the next pull brings a sound one."""
         digest = self._tree.partition("-")[0]
         path = self._store.archive_path(digest)
-        with guarded(self._store.root, exclusive=True):
+        with self._store.guarded(exclusive=True):
             try:
                 if digest_of_file(path) != digest:  # else a pull has brought a sound one meanwhile
                     path.unlink()
@@ -129,7 +129,7 @@ class Repair:
         """Take out a tree that nothing can be proved of; it counts as absent already."""
         folder, lock_fd = scratch.make_folder(self._store.root)
         try:
-            with guarded(self._store.root, exclusive=True):
+            with self._store.guarded(exclusive=True):
                 if is_locked(self._store.tree_lock_path(self._tree)):
                     remedy = "a running command uses the tree; let it finish, then run this again"
                     return [replace(problem, remedy=remedy) for problem in problems]
@@ -181,7 +181,7 @@ class Repair:
         """Put a file in its place: written beside, brought to the disk, renamed."""
         path = self._top / name
         with (
-            guarded(self._store.root, exclusive=False),
+            self._store.guarded(exclusive=False),
             scratch.draft(self._store.root, content) as draft,
         ):
             draft.chmod(0o444)

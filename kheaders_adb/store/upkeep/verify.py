@@ -13,7 +13,6 @@ from kheaders_adb.errors import StoreError
 from kheaders_adb.store import manifest, paths
 from kheaders_adb.store.digest import digest_of_file
 from kheaders_adb.store.faults import is_folder, wrapped
-from kheaders_adb.store.locks import guarded
 from kheaders_adb.store.lookup import BrokenRecord
 from kheaders_adb.store.manifest import Entry, EntryKind, Manifest
 from kheaders_adb.store.records import KernelRecord
@@ -108,7 +107,7 @@ def _broken_record(store: Store, broken: BrokenRecord, *, repair: bool) -> Probl
         return replace(
             problem, remedy=f"{REFRESH}; `kheaders-adb verify --all --repair` removes it"
         )
-    with wrapped(_STEP, broken.path), guarded(store.root, exclusive=True):
+    with wrapped(_STEP, broken.path), store.guarded(exclusive=True):
         if store.find_kernel(broken.key) is None:  # else a pull has written it anew meanwhile
             broken.path.unlink(missing_ok=True)
     return replace(problem, repaired=True)
@@ -144,9 +143,7 @@ class _Checker:
             found = self._look(tree)
             if not found[0]:
                 break
-            with guarded(
-                self._store.root, exclusive=False
-            ):  # nothing is half removed or published now
+            with self._store.guarded(exclusive=False):  # nothing is half removed or published now
                 if _inode(self._store.tree_path(tree)) == before:
                     break
             self._archives.pop(tree.partition("-")[0], None)
@@ -156,7 +153,7 @@ class _Checker:
         top = self._store.tree_path(tree)
         problems: list[Problem] = []
         if not is_folder(top):
-            with guarded(self._store.root, exclusive=False):
+            with self._store.guarded(exclusive=False):
                 named = any(record.tree == tree for record in self._store.records())
                 if named and not is_folder(top):
                     path, seen = f"{paths.TREES}/{tree}", "the tree is not there"

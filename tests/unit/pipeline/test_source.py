@@ -5,8 +5,8 @@ The modules and kernels here are small but whole: what chooses among them reads 
 
 from __future__ import annotations
 
-import hashlib
 import gzip
+import hashlib
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
