@@ -13,7 +13,7 @@ TEST := $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # takes longer than what it does.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-long check check-oldest check-newest check-packages coverage packages lab bench clean venv
+.PHONY: help demo test test-long matrix check check-oldest check-newest check-packages coverage packages lab bench clean venv
 
 help:
 	@echo "make demo       boot a kernel in QEMU and pull its headers"
@@ -25,6 +25,7 @@ help:
 	@echo "make check-packages   build wheel and sdist, and try them"
 	@echo "make coverage   the tests of make check, counting which lines and branches they run"
 	@echo "make lab        build the kernels that must be built from source (about an hour)"
+	@echo "make matrix     what is said of every kernel and every archive of the lab"
 	@echo "make bench      paired measurements on a booted kernel"
 	@echo "make clean      remove what was made here (the lab's cache stays: see fixtures/lab/README.md)"
 
@@ -86,6 +87,11 @@ coverage: venv
 # What the tests without QEMU compare with: clang, shells, libbpf's headers.  Where CI is set, none may lack.
 packages: venv
 	@$(LAB) packages --for compile --for checks --install
+
+# What is said of every kernel and every archive of the lab: the table in docs/matching.md.
+matrix: venv
+	@$(LAB) packages --for test --install
+	@$(PY) -m tests.lab.matrix
 
 lab: venv
 	@$(LAB) packages --for kernels --install

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,46 @@ def test_a_tree_staged_under_a_mismatch_warns_each_time(run: Run, server: Server
         assert done.code == 0
         assert "do NOT belong to this kernel" in done.err
     assert run("pull").code == 5, "allowed once is not allowed for good"
+
+
+def test_a_repaired_tree_warns_each_time_but_not_who_wants_silence(
+    run: Run, server: Server, tmp_path: Path
+) -> None:
+    device = server.add_device("PHONE", kernel=KERNEL)
+    device.put(ARCHIVE_PATH, replace(KERNEL, extra=(("KASAN", "y"),)).archive)
+    assert run("pull").code == 5
+    (tmp_path / "prog.c").write_text("")
+    for command in (
+        ("pull", "--repair-config"),
+        ("pull", "--repair-config"),
+        ("path",),
+        ("show",),
+        ("cflags",),
+        ("env",),
+        ("compdb", tmp_path / "prog.c"),
+        ("push", "-s", "PHONE"),
+        ("compile", tmp_path / "prog.c", "-s", "PHONE"),
+    ):
+        for quiet in ((), ("-q",)):
+            done = run(*command, *quiet)
+            said = "warning: " in done.err and "these headers are repaired" in done.err
+            assert said is not bool(quiet), (command, done.err)
+            assert said is False or "CONFIG_KASAN" in done.err
+            assert done.code == (9 if command[0] == "compile" else 0), (command, done.err)
+    assert run("pull").code == 5, "asked for once is not asked for by everybody"
+    assert run("pull", "--repair-config", "--json").document["cached"] is True
+
+
+def test_of_two_flags_neither_is_silently_ignored(run: Run, server: Server) -> None:
+    device = server.add_device("PHONE", kernel=KERNEL)
+    device.put(ARCHIVE_PATH, OTHER.archive)
+    done = run("pull", "--allow-mismatch", "--repair-config")
+    assert done.code == 0
+    assert "note: not repaired: besides the configuration differs: release" in done.err
+    assert "do NOT belong to this kernel" in done.err
+    device.put(ARCHIVE_PATH, replace(KERNEL, extra=(("KASAN", "y"),)).archive)
+    done = run("pull", "--allow-mismatch", "--repair-config", "--refresh", "--json")
+    assert done.document["verdict"]["level"] == "repaired"
 
 
 # --- options before and after the command
