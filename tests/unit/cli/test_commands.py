@@ -160,8 +160,9 @@ def test_a_tree_staged_under_a_mismatch_warns_each_time(run: Run, server: Server
 
 
 def test_a_repaired_tree_warns_each_time_but_not_who_wants_silence(
-    run: Run, server: Server, tmp_path: Path
+    run: Run, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where compdb writes
     device = server.add_device("PHONE", kernel=KERNEL)
     device.put(ARCHIVE_PATH, replace(KERNEL, extra=(("KASAN", "y"),)).archive)
     assert run("pull").code == 5
