@@ -23,7 +23,7 @@ _WORD = re.compile(rb"(?<![\w.$@%!-])asm(?![\w.$-])")
 _CALL = re.compile(
     rb'asm((?: (?:sideeffect|alignstack|inteldialect|unwind))*) "([^"]*)", "([^"]*)"\('
 )
-_MODULE = re.compile(rb"^module asm (.*)\n?", re.M)
+_MODULE = b"module asm "
 _FILE_START = re.compile(rb"!\d+ = (?:distinct )?!DIFile\(")
 _FILE_FIELDS = rb'!DIFile\(filename: "(?P<name>[^"]*)", directory: "(?P<folder>[^"]*)"[,)].*'
 _FILE = re.compile(rb"!\d+ = (?:distinct )?" + _FILE_FIELDS)
@@ -88,15 +88,17 @@ def clean(code: bytes, was_read: Callable[[str], bool]) -> Cleaned:
     ``#line`` names, whose lines go into BTF; those that were not read get a name that is no file's.
     """
     _check_symbols(code)
-    edits = [*_module_edits(code), *_file_edits(code, was_read)]
+    modules = [(at, line) for at, line in _lines_with(code, _MODULE) if line.startswith(_MODULE)]
+    edits = [(at, at + len(line) + 1, b"") for at, line in modules]
+    edits += _file_edits(code, was_read)
     refused: list[Refused] = []
-    for at, line in _lines_with(code, b"asm"):
+    for at, line in _lines_with(code, b"asm "):
         for found in _calls(line):
             template = _unescape(found[2])
             if not holds_no_directive(template, found[3], found[1]):
                 edits.append((at + found.start(2), at + found.end(2), _instead(len(refused))))
                 refused.append(Refused(printable(template), at))
-    dropped = tuple(_module_text(found[1]) for found in _MODULE.finditer(code))
+    dropped = tuple(_module_text(line) for _, line in modules)
     return Cleaned(_edited(code, edits), dropped, tuple(refused))
 
 
@@ -175,7 +177,7 @@ def _check_symbols(code: bytes) -> None:
 
 def _calls(line: bytes) -> Iterator[re.Match[bytes]]:
     """Yield all asm of a line of code, those of the strings in it aside."""
-    if line.startswith((b"module asm ", b";")):
+    if line.startswith((_MODULE, b";")):
         return
     bare = _STRING.sub(lambda found: b'"' + b"_" * (len(found[0]) - 2) + b'"', line)
     for word in _WORD.finditer(bare):
@@ -187,11 +189,6 @@ def _calls(line: bytes) -> Iterator[re.Match[bytes]]:
                 hint="use another version of clang, and please report this one's",
             )
         yield found
-
-
-def _module_edits(code: bytes) -> Iterator[tuple[int, int, bytes]]:
-    for found in _MODULE.finditer(code):
-        yield found.start(), found.end(), b""
 
 
 def _file_edits(code: bytes, was_read: Callable[[str], bool]) -> Iterator[tuple[int, int, bytes]]:
@@ -256,10 +253,12 @@ def _instead(number: int) -> bytes:
 
 
 def _unescape(text: bytes) -> bytes:
+    if b"\\" not in text:
+        return text
     return _ESCAPE.sub(
         lambda found: b"\\" if found[1] == b"\\" else bytes([int(found[1], 16)]), text
     )
 
 
-def _module_text(rest: bytes) -> str:
-    return printable(_unescape(rest.strip(b'"')))
+def _module_text(line: bytes) -> str:
+    return printable(_unescape(line.removeprefix(_MODULE).strip(b'"')))

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kheaders_adb.ebpf import assembly
-from kheaders_adb.ebpf.clang import headers_asked, headers_nearby
 from kheaders_adb.ebpf.flags import (
     DEFAULT_CPU,
     DEFAULT_OPTIMIZE,
     SHIMS,
     bpf_flags,
     front_flags,
+    list_flags,
 )
 from kheaders_adb.ebpf.headers import Arch, HeaderTree
 from kheaders_adb.ebpf.process import DEFAULT_LIMITS, Ended, Limits, finish, started
-from kheaders_adb.ebpf.reads import (
-    Bounds,
-    check_reads,
-    list_flags,
-    named_by_flags,
-    with_target,
-)
 from kheaders_adb.errors import CompileError, UsageError
 
 OPTIMIZE_LEVELS = ("1", "2", "3", "s", "z")
@@ -107,6 +98,8 @@ def compile_program(
     with _draft(output) as draft:
         listing = _stages(tree, source, draft, options, on_diagnostics)
         if options.dependencies:
+            from kheaders_adb.ebpf.reads import with_target
+
             dependencies = output.with_suffix(".d")
             with _draft(dependencies) as note:
                 # The rule is for the object, not for the intermediate code that the front stage writes.
@@ -184,12 +177,11 @@ def _stages(
 ) -> bytes:
     """Run both stages and return clang's list of the files that it has read."""
     step = f"compiling {source}"
-    bounds = _bounds(tree, options)
+    given = _named(options)
     color = "-fcolor-diagnostics" if options.color else "-fno-color-diagnostics"
     # What clang writes down of a crash is for its authors, takes as long again, and goes to /tmp.
     base = [str(options.clang), color, "-fno-crash-diagnostics"]
-    with _scratch(step) as scratch:
-        listing, graph = scratch / "list", scratch / "graph"
+    with _lists(draft, step) as (listing, graph):
         front = [
             *base,
             *front_flags(
@@ -209,16 +201,20 @@ def _stages(
                 started(front, options.limits) as first,
                 started(back, options.limits, fed=True) as second,
             ):
+                # Imported while clang works: it takes a hundred times as long.
+                from kheaders_adb.ebpf import assembly, reads
+                from kheaders_adb.ebpf.clang import headers_asked, headers_nearby
+
                 parsed = finish(first, options.limits)
                 if parsed.diagnostics:
                     on_diagnostics(parsed.diagnostics)
                 if parsed.status or parsed.limit:
                     raise _failure(parsed, options, step)
                 compilers = [
-                    partial(headers_nearby, options.clang),
-                    partial(headers_asked, options.clang),
+                    partial(near, options.clang) for near in (headers_nearby, headers_asked)
                 ]
-                read = check_reads(listing, graph, source, bounds, compilers)
+                bounds = reads.Bounds((tree.root, SHIMS, *_libbpf(options)), given)
+                read = reads.check_reads(listing, graph, source, bounds, compilers)
                 if tree.arch is Arch.ARM:
                     _refuse_pointers(parsed.code, step)
                 cleaned = assembly.clean(parsed.code, read.holds)
@@ -268,11 +264,19 @@ def _failure(ended: Ended, options: CompileOptions, step: str) -> CompileError:
     )
 
 
-def _bounds(tree: HeaderTree, options: CompileOptions) -> Bounds:
-    given = (*options.include_dirs, *named_by_flags(options.extra))
-    # libbpf's folder may hold no more than a link to its headers.
-    libbpf = (options.libbpf, options.libbpf / "bpf") if options.libbpf else ()
-    return Bounds(kernel=(tree.root, SHIMS, *libbpf), given=(*given, *libbpf))
+def _named(options: CompileOptions) -> tuple[Path, ...]:
+    """Return the folders and files that the user has named for clang to read."""
+    extra: list[Path] = []
+    if options.extra:
+        from kheaders_adb.ebpf.reads import named_by_flags
+
+        extra = named_by_flags(options.extra)
+    return (*options.include_dirs, *extra, *_libbpf(options))
+
+
+def _libbpf(options: CompileOptions) -> tuple[Path, ...]:
+    # Its folder may hold no more than a link to the headers.
+    return (options.libbpf, options.libbpf / "bpf") if options.libbpf else ()
 
 
 def _warning(source: Path, dropped: tuple[str, ...]) -> bytes:
@@ -298,7 +302,14 @@ def _refuse_pointers(code: bytes, step: str) -> None:
 
 
 @contextlib.contextmanager
-def _scratch(step: str) -> Iterator[Path]:
+def _lists(draft: Path, step: str) -> Iterator[tuple[Path, Path]]:
+    """Give the names of two files for clang's lists, beside the object where that is a file."""
+    if not draft.exists():
+        with _draft(draft) as listing, _draft(draft) as graph:
+            yield listing, graph
+        return
+    import tempfile  # slow to import, for the rare device
+
     try:
         folder = tempfile.TemporaryDirectory(prefix="kheaders-adb-", ignore_cleanup_errors=True)
     except OSError as error:
@@ -308,7 +319,7 @@ def _scratch(step: str) -> Iterator[Path]:
             hint="name a folder that can be written with TMPDIR",
         ) from error
     with folder as name:
-        yield Path(name)
+        yield Path(name, "list"), Path(name, "graph")
 
 
 def _check_paths(source: Path, output: Path) -> None:

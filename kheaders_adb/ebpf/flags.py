@@ -22,6 +22,8 @@ SHIMS = Path(__file__).parent / "shims"
 DEFAULT_CPU = "v2"
 DEFAULT_OPTIMIZE = "2"
 
+LIST_TARGET = "_"
+
 # No optimisation in the front stage: it would be for the wrong processor, and LLVM's passes for BPF
 # expect to run first.  The bpf stage runs the whole pipeline.  Kernel samples/bpf/Makefile does the same.
 _EMIT_IR = ("-emit-llvm", "-Xclang", "-disable-llvm-passes")
@@ -126,6 +128,19 @@ def bpf_flags(*, cpu: str = DEFAULT_CPU, optimize: str = DEFAULT_OPTIMIZE) -> li
         f"-mcpu={cpu}",
         "-Wno-override-module",
         *("-x", "ir"),
+    ]
+
+
+def list_flags(listing: Path, graph: Path) -> list[str]:
+    """Return the front stage's flags to write the list of what it has read, and who included whom.
+
+    Args:
+        listing: gets a makefile's rule for ``LIST_TARGET``.
+        graph: gets a graph in Graphviz's notation.
+    """
+    return [
+        *("-MD", "-MF", str(listing), "-MQ", LIST_TARGET),
+        *("-Xclang", "-dependency-dot", "-Xclang", str(graph)),
     ]
 
 

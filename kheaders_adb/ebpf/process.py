@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, BinaryIO
 
 from kheaders_adb.errors import CompileError
 
@@ -30,8 +30,7 @@ class Limits:
         wall_s: time from when it has its input.
         cpu_s: processor time; it also ends a clang whose starter was killed.
         memory_bytes: address space.
-        file_bytes: each file that it writes.
-        code_bytes: what it writes to its standard output.
+        file_bytes: each file that it writes, its standard output among them.
         diagnostics_bytes: how much of its messages is kept, of the beginning and of the end together; the
             rest is read and counted.
     """
@@ -40,7 +39,6 @@ class Limits:
     cpu_s: int = 120
     memory_bytes: int = 4 << 30
     file_bytes: int = 256 << 20
-    code_bytes: int = 256 << 20
     diagnostics_bytes: int = 1 << 20
 
 
@@ -64,10 +62,21 @@ class Ended:
     limit: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A clang at work.
+
+    Attributes:
+        process: it.
+        output: gets its standard output.
+    """
+
+    process: subprocess.Popen[bytes]
+    output: BinaryIO
+
+
 @contextlib.contextmanager
-def started(
-    command: list[str], limits: Limits, *, fed: bool = False
-) -> Iterator[subprocess.Popen[bytes]]:
+def started(command: list[str], limits: Limits, *, fed: bool = False) -> Iterator[Running]:
     """Start a process; it is dead when the block is left, in whatever way.
 
     Args:
@@ -79,15 +88,18 @@ def started(
         OSError: it cannot be started.
         CompileError: the system cannot limit it.
     """
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE if fed else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
+    with (
+        _nameless_file() as output,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE if fed else subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.PIPE,
+        ) as process,
+    ):
         try:
             _limit(process.pid, limits)
-            yield process
+            yield Running(process, output)
         finally:
             if process.poll() is None:
                 process.terminate()  # clang then removes what it has begun to write
@@ -96,16 +108,17 @@ def started(
                 process.kill()
 
 
-def finish(process: subprocess.Popen[bytes], limits: Limits, *, given: bytes = b"") -> Ended:
+def finish(running: Running, limits: Limits, *, given: bytes = b"") -> Ended:
     """Give a process its input, take its output, and wait for its end.
 
     Args:
-        process: from ``started``.
+        running: from ``started``.
         limits: as it was started with.
         given: its standard input.
 
-    A process that exceeds the time or writes too much is ended here; the others are the system's limits.
+    A process that exceeds the time is ended here; the others are the system's limits.
     """
+    process = running.process
     deadline = time.monotonic() + limits.wall_s
     talk = _Talk(process, limits, given)
     exceeded = talk.until(deadline)
@@ -117,25 +130,22 @@ def finish(process: subprocess.Popen[bytes], limits: Limits, *, given: bytes = b
     if exceeded is not None:
         _end(process)
     status, said = process.returncode, talk.diagnostics()
-    return Ended(status, bytes(talk.code), said, exceeded or _systems(status, said, limits))
+    running.output.seek(0)
+    return Ended(status, running.output.read(), said, exceeded or _systems(status, said, limits))
 
 
 class _Talk:
     """What goes over a process's pipes."""
 
     def __init__(self, process: subprocess.Popen[bytes], limits: Limits, given: bytes) -> None:
-        assert process.stdout is not None
         assert process.stderr is not None
-        self.code = bytearray()
         self._begun = bytearray()
         self._last = bytearray()
         self._said_bytes = 0
         self._given = memoryview(given)
         self._limits = limits
-        self._output = process.stdout
         self._selector = selectors.DefaultSelector()
-        for stream in (process.stdout, process.stderr):
-            self._selector.register(stream, selectors.EVENT_READ)
+        self._selector.register(process.stderr, selectors.EVENT_READ)
         if process.stdin is not None:
             # At a BPF stage that died early a blocking write would wait, and never look at the clock.
             os.set_blocking(process.stdin.fileno(), False)
@@ -154,8 +164,6 @@ class _Talk:
                         self._write(stream)
                     else:
                         self._read(stream)
-                if len(self.code) > self._limits.code_bytes:
-                    return f"the limit of {_size(self._limits.code_bytes)} of intermediate code"
         return None
 
     def diagnostics(self) -> bytes:
@@ -183,8 +191,6 @@ class _Talk:
         data = os.read(stream.fileno(), _CHUNK_BYTES)
         if not data:
             self._close(stream)
-        elif stream is self._output:
-            self.code += data
         else:
             # Half for the beginning, with the first error, half for the end, where clang says why it ended.
             half = self._limits.diagnostics_bytes // 2
@@ -197,6 +203,15 @@ class _Talk:
     def _close(self, stream: IO[bytes]) -> None:
         self._selector.unregister(stream)
         stream.close()
+
+
+def _nameless_file() -> BinaryIO:
+    """Return a file that is gone when it is closed: clang writes in small pieces, and each would wake us."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("kheaders-adb"), "w+b")
+    import tempfile  # slow to import, for systems without the other
+
+    return tempfile.TemporaryFile()
 
 
 def _limit(pid: int, limits: Limits) -> None:

@@ -18,21 +18,18 @@ from pathlib import Path
 from kheaders_adb.errors import CompileError, UsageError
 from kheaders_adb.untrusted.text import printable
 
-TARGET = "_"
-"""The rule's target in the list, to be replaced."""
-
+# With the target of ours, flags.LIST_TARGET, as the last of all.
 _RULE = re.compile(rb"(?:[^\n]* )?_:(?=[ \n]|\Z)")
 _END = re.compile(rb"(?<!\\)\n")
 _TOKEN = re.compile(rb"(?:\\[^\n]|[^\s\\])+")
-_NODE = re.compile(r'^  (header_\d+) \[ shape="box", label="(.*)"\];$', re.M)
-_EDGE = re.compile(r"^  (header_\d+) -> (header_\d+);$", re.M)
 
 # Flags of clang that name a folder or a file to read, with the value behind them or joined.
 _NAMING = (
     *("-isystem-after", "-isystem", "-iquote", "-idirafter", "-include", "-imacros", "-I"),
     *("-resource-dir=", "-resource-dir", "--include-directory=", "--include-directory"),
 )
-_OF_OUR_LIST = re.compile(
+# Such as write another list, or write it in other ways.  Compiled when there are flags to look at.
+_OF_OUR_LIST = (
     r"-M|-MM|-MD|-MMD|-MG|-MV|-MF.*|-Wp,-M.*|--dependencies|--(user|write)-.*dependencies"
 )
 
@@ -65,20 +62,14 @@ class Reads:
 
     def holds(self, path: str) -> bool:
         """Tell whether the next stage may open a path: it was read, or there is nothing."""
+        if path in self.real:
+            return True
         if path not in self._seen:
             real = os.path.realpath(path)
             # What a process finds in these is its own; what is nothing for us may be something for clang.
             own = real.startswith(("/proc/", "/dev/"))
             self._seen[path] = real in self.real or not (own or os.path.lexists(real))
         return self._seen[path]
-
-
-def list_flags(listing: Path, graph: Path) -> list[str]:
-    """Return the front stage's flags to write the list of dependencies and their graph."""
-    return [
-        *("-MD", "-MF", str(listing), "-MQ", TARGET),
-        *("-Xclang", "-dependency-dot", "-Xclang", str(graph)),
-    ]
 
 
 def check_reads(
@@ -111,10 +102,13 @@ def check_reads(
     main = os.path.realpath(source)
 
     def strangers() -> list[str]:
+        # Nearly all are in the tree, whose folder is the first.
+        tree = kernel[0] + "/"
         return [
             name
             for name in names
-            if not _within(real[name], kernel)
+            if not real[name].startswith(tree)
+            and not _within(real[name], kernel)
             and not _within(real[name], given)
             and not _within_as_named(name, bounds.given)
             and real[name] not in users
@@ -201,13 +195,19 @@ def _names(listing: bytes) -> list[str]:
     # A line break in a name ends the rule early; then what is left is no rule that -MP adds, "file:".
     end = _END.search(listing, rule.end())
     stop = end.start() if end else len(listing)
-    found = _TOKEN.findall(listing[rule.end() : stop].replace(b"\\\n", b" "))
+    found = _tokens(listing[rule.end() : stop].replace(b"\\\n", b" "))
     for line in listing[stop:].splitlines():
         if line and not line.endswith(b":"):
             raise _unknown("a line break within a name")
         if line:
-            found += _TOKEN.findall(line[:-1])
-    return list(dict.fromkeys(os.fsdecode(_plain(name)) for name in found))
+            found += _tokens(line[:-1])
+    return list(dict.fromkeys(map(os.fsdecode, found)))
+
+
+def _tokens(text: bytes) -> list[bytes]:
+    if b"\\" not in text and b"$" not in text:
+        return text.split()
+    return [_plain(token) for token in _TOKEN.findall(text)]
 
 
 def _plain(token: bytes) -> bytes:
@@ -221,15 +221,18 @@ def _real(names: list[str]) -> list[str]:
     folders: dict[str, str] = {}
     found = []
     for name in names:
-        folder, base = os.path.split(name)
-        if folder not in folders:
-            folders[folder] = os.path.realpath(folder)
-        path = os.path.join(folders[folder], base)  # noqa: PTH118
+        folder, _, base = name.rpartition("/")
+        real = folders.get(folder)
+        if real is None:
+            start = folder or ("/" if name.startswith("/") else ".")
+            real = folders[folder] = os.path.realpath(start).rstrip("/")
+        path = f"{real}/{base}"
         try:
             mode = os.lstat(path).st_mode
         except OSError as error:
             raise _unknown(f"{printable(name)}: {error.strerror}") from error
-        found.append(os.path.realpath(path) if stat.S_ISLNK(mode) or base == ".." else path)
+        special = stat.S_ISLNK(mode) or base in ("", ".", "..")
+        found.append(os.path.realpath(path) if special else path)
     return found
 
 
@@ -243,11 +246,13 @@ def _edges(graph: bytes, real: dict[str, str]) -> list[tuple[str, str]]:
             paths[label] = path if paths.get(label, path) == path else None
     nodes = {
         node: paths.get(_bare(re.sub(r"\\(.)", r"\1", label)))
-        for node, label in _NODE.findall(text)
+        for node, label in re.findall(
+            r'^  (header_\d+) \[ shape="box", label="(.*)"\];$', text, re.M
+        )
     }
     return [
         (includer, file)
-        for one, other in _EDGE.findall(text)
+        for one, other in re.findall(r"^  (header_\d+) -> (header_\d+);$", text, re.M)
         if (includer := nodes.get(one)) is not None and (file := nodes.get(other)) is not None
     ]
 
@@ -287,7 +292,7 @@ def named_by_flags(extra: Sequence[str]) -> list[Path]:
     found: list[Path] = []
     flags = iter(extra)
     for flag in flags:
-        if _OF_OUR_LIST.fullmatch(flag):
+        if re.fullmatch(_OF_OUR_LIST, flag):
             raise UsageError(
                 f"{flag} cannot be given to clang: the list of dependencies is needed here",
                 step="compiling",
