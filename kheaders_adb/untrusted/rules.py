@@ -186,7 +186,7 @@ class Rule(enum.StrEnum):
     )
     AUTOCONF_ODD = (
         "autoconf-odd",
-        _ODD,
+        _DAMAGED,
         "an autoconf.h, or the kconfig.h that includes it, which is not as Kconfig writes it",
     )
     CONFIG_DAMAGED = "config-damaged", _DAMAGED, "a gzipped configuration that does not unpack"
