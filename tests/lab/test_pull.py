@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -107,6 +108,28 @@ def test_a_second_pull_is_one_round_trip_and_moves_no_archive(boot: Boot, tmp_pa
     assert second["tree"] == first["tree"]
     assert cold_bytes > first["archive"]["size_bytes"]
     assert warm_bytes < 200_000
+
+
+@pytest.mark.parametrize("name", ["kheaders.ko.xz", "kheaders.ko.gz", "kheaders.ko.zst"])
+def test_a_packed_module_is_loaded_unpacked(name: str, boot: Boot, tmp_path: Path) -> None:
+    """Packed as `make modules_install` does it; the kernel itself would refuse to take it so."""
+    user = User(boot("x86_64-module"), tmp_path / "store")
+    module = tmp_path / name
+    packer = {"xz": ["xz", "--check=crc32"], "gz": ["gzip", "-n"], "zst": ["zstd", "-q"]}
+    command = packer[name.rpartition(".")[2]]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    kheaders_ko = user.device.kernel.kheaders_ko
+    assert kheaders_ko is not None
+    plain = kheaders_ko.read_bytes()
+    module.write_bytes(
+        subprocess.run([*command, "-c"], input=plain, capture_output=True, check=True).stdout
+    )
+    done = user.run("pull", "--json", "--module", str(module))
+    assert done.code == 0, done.err
+    assert done.document["source"] == {"kind": "module-loaded", "path": str(module)}
+    assert done.document["verdict"]["level"] == "exact"
+    assert user.traces() == ""
 
 
 def test_a_foreign_module_is_refused_before_it_is_pushed(

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.errors import ArchiveError
-from kheaders_adb.model import Member, MemberKind
+from kheaders_adb.model import Member, MemberKind, OmittedLink
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
+from kheaders_adb.untrusted.rules import Omission
 
 FIXTURES = Path(__file__).parents[3] / "fixtures" / "archives"
 SMALL = FIXTURES / "small.tar.xz"
@@ -111,3 +112,12 @@ def check_guarantees(members: Iterable[tuple[Member, bytes]]) -> None:
             elif part != ".":
                 at.append(part)
         assert kinds["/".join(at)] is MemberKind.FILE, "leads straight to a file"
+
+
+def check_omitted(link: OmittedLink) -> None:
+    """Assert what is promised of a link that is left out: a known reason, and text fit to be shown."""
+    assert link.reason in set(Omission)
+    assert link.path.isprintable()
+    assert link.target.isprintable()
+    assert len(link.path) <= DEFAULT_LIMITS.path_bytes
+    assert len(link.target) <= 160

@@ -21,7 +21,7 @@ from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.errors import ArchiveError
 from kheaders_adb.model import Member
 from tests.conftest import SCALE
-from tests.unit.archive.helpers import SMALL, check_guarantees, rule_of
+from tests.unit.archive.helpers import SMALL, check_guarantees, check_omitted, rule_of
 
 _CPU_S = 2.0
 
@@ -134,7 +134,7 @@ def judge(data: bytes) -> str | None:
     members: list[tuple[Member, bytes]] = []
     with cpu_limit(_CPU_S):
         try:
-            members.extend(read_archive([data]))
+            members.extend(read_archive([data], on_omitted=check_omitted))
         except ArchiveError as error:
             return rule_of(error)
     check_guarantees(members)

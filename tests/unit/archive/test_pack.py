@@ -166,10 +166,16 @@ def test_the_cap_holds_before_unpacking(tmp_path: Path) -> None:
 
 
 def test_a_zstd_window_beyond_the_cap() -> None:
-    options: dict[int, int] = {zstd.CompressionParameter.window_log: 28}
-    packer = zstd.ZstdCompressor(options=options)
-    data = packer.compress(MODULE) + packer.flush()
-    assert rule_of(refusal(data)) == "dictionary-too-large"
+    def with_window(log: int) -> bytes:
+        options: dict[int, int] = {zstd.CompressionParameter.window_log: log}
+        packer = zstd.ZstdCompressor(options=options)
+        return packer.compress(MODULE) + packer.flush()
+
+    assert rule_of(refusal(with_window(28))) == "dictionary-too-large"
+    small = replace(DEFAULT_LIMITS, module_bytes=2**20)
+    assert unpack_module(with_window(20), small) == MODULE
+    with pytest.raises(UnsafeArchiveError, match="dictionary-too-large"):
+        unpack_module(with_window(21), small)
 
 
 def test_a_zstd_dictionary_is_not_at_hand() -> None:
