@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make demo       boot a kernel in QEMU and pull its headers"
 	@echo "make test       every test: unit, wire and booted kernels"
-	@echo "make test-long  the same, with ten times the generated cases"
+	@echo "make test-long  the same, with ten times the generated cases, and twenty minutes of races"
 	@echo "make check      formatting, lint, types, and the tests that need no QEMU"
 	@echo "make packages   what the tests of make check compare with: clang, shells, libbpf"
 	@echo "make check-oldest, check-newest   those tests with the oldest and the newest dependencies"
@@ -47,7 +47,7 @@ check: venv
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m pytest --numprocesses 4 --dist loadgroup tests/wire tests/unit
+	$(PY) -m pytest --numprocesses 4 --dist loadgroup -m "not campaign" tests/wire tests/unit
 
 # The oldest dependencies that pyproject.toml allows, and the newest; each in an environment of its own.
 check-oldest: venv
@@ -56,14 +56,14 @@ check-oldest: venv
 	$(PY) -m fixtures.oldest >.venv-oldest/constraints.txt
 	.venv-oldest/bin/pip install --quiet --disable-pip-version-check \
 	  --constraint .venv-oldest/constraints.txt --editable '.[dev]'
-	.venv-oldest/bin/python -m pytest --numprocesses 4 --dist loadgroup tests/wire tests/unit
+	.venv-oldest/bin/python -m pytest --numprocesses 4 --dist loadgroup -m "not campaign" tests/wire tests/unit
 
 check-newest:
 	rm -rf .venv-newest
 	$(PYTHON) -m venv .venv-newest
 	.venv-newest/bin/pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager \
 	  --editable '.[dev]'
-	.venv-newest/bin/python -m pytest --numprocesses 4 --dist loadgroup tests/wire tests/unit
+	.venv-newest/bin/python -m pytest --numprocesses 4 --dist loadgroup -m "not campaign" tests/wire tests/unit
 
 # What users install: built (the wheel from the sdist), compared with the checkout, then installed into an
 # environment that holds nothing else, and run.
@@ -81,7 +81,7 @@ check-packages:
 # Without the test whose process may use two seconds of the processor: counting lines uses them up.
 coverage: venv
 	rm -f .coverage .coverage.*
-	$(PY) -m coverage run -m pytest --numprocesses 4 --dist loadgroup tests/wire tests/unit
+	$(PY) -m coverage run -m pytest --numprocesses 4 --dist loadgroup -m "not campaign" tests/wire tests/unit
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 

@@ -13,7 +13,7 @@ import typer
 from kheaders_adb import settings
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import StoreChoice, Target
-from kheaders_adb.cli.kernels import find_kernel, require_tree
+from kheaders_adb.cli.kernels import find_kernel, tree_gone
 from kheaders_adb.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -80,10 +80,13 @@ def staged_tree(choice: StoreChoice, kernel: str, console: Console) -> Chosen:
     """The tree of a staged kernel; no device is asked."""
     store = choice.open()
     record = find_kernel(store, kernel, console)
-    store.use(record)
+    with store.in_use_if_there(record) as is_there:  # else it may vanish between two of its files
+        if not is_there:
+            raise tree_gone(store, record)
+        tree = _read(store, record)
     for note in store.take_notes():
         console.say(f"  note: {note}")
-    return _caution(Chosen(_read(store, record), store, record), console)
+    return _caution(Chosen(tree, store, record), console)
 
 
 def tree_for(
@@ -107,12 +110,22 @@ def tree_for(
         return staged_tree(choice, kernel, console)
     if not names_a_device(target):
         return staged_tree(choice, "latest", console)
-    staged, store, _ = staged_for(target, choice, console, module)
-    record = store.resolve(staged.kernel.key)
-    return _caution(Chosen(_read(store, record), store, record), console)
+    with kept_for(target, choice, console, module) as kept:
+        tree = _read(kept.store, kept.record)
+    return _caution(Chosen(tree, kept.store, kept.record), console)
 
 
-def staged_for(
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is staged for a device, where, its kernel's record there, and the device."""
+
+    staged: Staged
+    store: Store
+    record: KernelRecord
+    device: Device
+
+
+def _staged_for(
     target: Target,
     choice: StoreChoice,
     console: Console,
@@ -133,20 +146,20 @@ def staged_for(
 @contextmanager
 def kept_for(
     target: Target, choice: StoreChoice, console: Console, module: Path | None
-) -> Iterator[tuple[Staged, Store, Device]]:
-    """As `staged_for`, and keep gc and remove from taking the tree while in the block.
+) -> Iterator[Kept]:
+    """As `staging.ensure_staged`, and keep gc and remove from taking the tree while in the block.
 
     Where one of them was quicker, the headers are staged once more.
     """
     deadline = target.deadline()
     for _ in range(_ATTEMPTS):
-        staged, store, device = staged_for(target, choice, console, module, deadline)
+        staged, store, device = _staged_for(target, choice, console, module, deadline)
         record = store.find_kernel(staged.kernel.key)
         if record is None or record.tree != staged.tree.name:
             continue
         with store.in_use_if_there(record) as is_there:
             if is_there:
-                yield staged, store, device
+                yield Kept(staged, store, record, device)
                 return
     raise StoreError(
         f"others remove the headers from {store.root} as soon as they are staged",
@@ -159,7 +172,7 @@ def _read(store: Store, record: KernelRecord) -> HeaderTree:
     from kheaders_adb.ebpf.headers import read_tree
 
     try:
-        return read_tree(require_tree(store, record))
+        return read_tree(store.tree_path(record.tree))
     except UsageError as error:
         # It was a whole one when it was staged.
         raise StoreError(

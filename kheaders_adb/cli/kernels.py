@@ -38,13 +38,18 @@ def require_tree(store: Store, record: KernelRecord) -> Path:
 
     tree = store.tree_path(record.tree)
     if not is_folder(tree):
-        raise StoreError(
-            f"{tree} is not there",
-            step=f"using the headers of {record.identity.release}",
-            hint=f"`kheaders-adb verify --repair {record.key[:12]}` unpacks it again from its archive; "
-            "else run `kheaders-adb pull` again, or import the archive again",
-        )
+        raise tree_gone(store, record)
     return tree
+
+
+def tree_gone(store: Store, record: KernelRecord) -> StoreError:
+    """The error for a kernel whose tree is not there, though it should be."""
+    return StoreError(
+        f"{store.tree_path(record.tree)} is not there",
+        step=f"using the headers of {record.identity.release}",
+        hint=f"`kheaders-adb verify --repair {record.key[:12]}` unpacks it again from its archive; "
+        "else run `kheaders-adb pull` again, or import the archive again",
+    )
 
 
 def warn_of_broken(console: Console, broken: Iterable[BrokenRecord]) -> None:

@@ -41,12 +41,13 @@ def push(
     from kheaders_adb.ebpf.variables import format_environment
 
     console = Console.standard(output)
-    with kept_for(target, store, console, module) as (staged, trees, device):
+    with kept_for(target, store, console, module) as kept:
+        staged, device = kept.staged, kept.device
         tree = read_tree(staged.tree)
         folder, sent = push_tree(
             device,
             staged.tree,
-            trees.tree_entries(staged.tree.name),
+            kept.store.tree_entries(staged.tree.name),
             _name(staged),
             PurePosixPath(to) if to else None,
         )

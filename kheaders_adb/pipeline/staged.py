@@ -124,7 +124,7 @@ def _find_boot(store: Store, seen: KernelIdentity, serial: str) -> KernelRecord 
     device = store.device(serial)
     if device is None or seen.boot_id is None or device.boot_id != seen.boot_id:
         return None
-    record = store.running(serial)
+    record = store.find_kernel(device.kernel)  # a broken one is not there: this pull replaces it
     if record is None or record.serial != serial:
         return None
     known = replace(record.identity, boot_id=seen.boot_id)

@@ -342,7 +342,16 @@ class Lookup:
             StoreError: the file is no record, or the disk failed.
         """
         found = self._read(path)
-        return None if found is None else _kernel(path, *found)
+        if found is None:
+            return None
+        try:
+            return _kernel(path, *found)
+        except StoreError as error:
+            raise StoreError(
+                f"{path}: {error.seen}",
+                step=_READING,
+                hint="run `kheaders-adb pull` again, or import the archive again: that replaces the record",
+            ) from error
 
     def find_kernel(self, key: str) -> KernelRecord | None:
         """A kernel's record; None if it is not there, or was read and is none.

@@ -127,6 +127,21 @@ def test_a_tree_that_is_gone_is_said_by_whoever_needs_it(
     assert run(command).code == 0
 
 
+@pytest.mark.parametrize("by_key", [True, False], ids=["by key", "by device"])
+def test_a_broken_record_is_named_with_what_replaces_it(
+    run: Run, store: Store, by_key: bool
+) -> None:
+    made = store.records()[0]
+    break_record(store, made)
+    kernel = made.key if by_key else "@PHONE"
+    done = run("path", kernel)
+    assert done.code == 8
+    assert str(store.kernel_path(made.key)) in done.err
+    assert advised(done) == ["pull"]
+    assert run("pull").code == 0
+    assert run("path", kernel).code == 0
+
+
 @pytest.mark.parametrize(
     ("damage", "options"),
     [
