@@ -71,10 +71,7 @@ def unroot(device: Device, say: Say) -> bool:
     except KheadersError as error:
         refusal = error.seen
     if refusal is not None:
-        say(
-            f"{device.serial}: adbd may still run as root ({refusal}); "
-            f"`adb -s {device.serial} unroot` undoes it"
-        )
+        say(f"{device.serial}: adbd may still run as root ({refusal}); `adb unroot` undoes it")
     return refusal is None
 
 
@@ -85,7 +82,7 @@ def _undo(device: Device, say: Say) -> None:
     if answer.uid == _SHELL:
         say(
             f"{device.serial}: adbd was asked to restart as root and has not done so yet; if it does, "
-            f"`adb -s {device.serial} unroot` undoes it"
+            f"`adb unroot` undoes it"
         )
         return
     unroot(device, say)

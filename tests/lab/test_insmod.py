@@ -93,7 +93,7 @@ def test_a_module_that_the_kernel_refuses_is_explained(
     try:
         for name, content in rows.items():
             give(device, content, GUEST_MODULE)
-            done = user.run("pull")
+            done = user.run("pull", "--via", "load")
             assert done.code == 4, (name, done.err)
             assert done.out == ""
             assert user.traces() == "", name

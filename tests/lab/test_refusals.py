@@ -91,7 +91,7 @@ def test_what_is_said_of_a_signature_that_is_not_right(
     try:
         for name, content in refused(*modules(lab)).items():
             give(device, content, GUEST_MODULE)
-            done = user.run("pull")
+            done = user.run("pull", "--via", "load")
             assert (done.code, done.out) == (4, ""), name
             assert MEANT[name] in done.err, name
             assert "--via carve" in done.err, name
@@ -121,7 +121,7 @@ def test_a_kernel_that_is_locked_down_still_takes_and_shows_what_is_signed(
     unsigned, signature = modules(lab)
     lock_down(device, "confidentiality")
     give(device, unsigned, GUEST_MODULE)
-    done = user.run("pull")
+    done = user.run("pull", "--via", "load")
     assert (done.code, done.out) == (4, "")
     assert "(the device said: Loading of unsigned module is rejected)" in done.err
     give(device, unsigned + signature, GUEST_MODULE)
@@ -152,7 +152,7 @@ def test_what_debians_kernel_says_of_modules_that_are_not_signed(
     give(device, own, GUEST_MODULE)
     said.append(f"# the right module\n{words(device)}")
     lock_down(device, "integrity")
-    done = user.run("pull")
+    done = user.run("pull", "--via", "load")
     assert (done.code, done.out) == (4, "")
     assert "the kernel is locked down and takes only signed modules" in done.err
     assert "--via carve" in done.err

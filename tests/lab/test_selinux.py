@@ -187,7 +187,7 @@ def test_su_is_a_domain_of_its_own_and_pulls(boot: Boot, lab: Lab, tmp_path: Pat
     assert user.traces() == ""
     denials(device)
     with switched(device, "su_loads_modules", False):
-        refused = user.run("pull", "--refresh")
+        refused = user.run("pull", "--refresh", "--via", "load")
         log = denials(device)
         said = device.shell(f"su -c 'insmod {GUEST_MODULE}'").stderr
     assert said == f"insmod: failed to load {GUEST_MODULE}: Permission denied\n"

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kheaders_adb.cli.app import main
+from kheaders_adb.cli.main import main
 from kheaders_adb.device.push import MARK
 from kheaders_adb.errors import KheadersError
 from kheaders_adb.store import Store

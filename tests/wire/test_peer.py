@@ -162,4 +162,4 @@ def test_an_adbd_that_does_not_come_back_is_told_of(server: Server, tmp_path: Pa
     said: list[str] = []
     with pytest.raises(KheadersError):
         pull(server.port, tmp_path / "store", serial=None, timeout_s=1.0, on_note=said.append)
-    assert "adb -s PHONE unroot" in said[-1]
+    assert "`adb unroot` undoes it" in said[-1]

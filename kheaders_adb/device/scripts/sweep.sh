@@ -4,6 +4,11 @@
 
 # It goes on where the host no longer waits for it: adbd hangs up on a shell whose connection is gone.
 trap "" HUP INT TERM
+# Nothing is removed in a folder that is another user's, or by way of a link.
+if [ -L "$WORK" ] || ! [ -O "$WORK" ]; then
+  say end
+  exit
+fi
 i=0
 while [ -n "$WAIT" ] && [ $i -lt 50 ]; do
   wait=

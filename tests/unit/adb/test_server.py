@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+
 import pytest
 
 from kheaders_adb.adb.address import ServerAddress
 from kheaders_adb.adb.deadline import Deadline
 from kheaders_adb.adb.select import DeviceEntry
 from kheaders_adb.adb.server import AdbServer
-from kheaders_adb.errors import TransferError
+from kheaders_adb.errors import AdbServerError, TransferError
 from tests.wire.devices import State
 from tests.wire.server import Server
 
@@ -46,3 +49,31 @@ def test_servers_before_transport_ids_are_asked_by_serial(server: Server) -> Non
     assert "shell_v2" in adb_server.features(entry, deadline)
     adb_server.open(entry, "shell,v2,raw:true", deadline, step="x").close()
     assert "host:transport:X1" in server.services("^host:transport")
+
+
+@pytest.mark.parametrize(
+    ("answer", "seen"),
+    [
+        (b"OKAY0004 no!", "the server answered b' no!'"),
+        (b"FAIL000bnot allowed", "the adb server refused: not allowed"),
+    ],
+)
+def test_answers_that_make_no_sense(answer: bytes, seen: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(answer)
+                connection.recv(1)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        server = AdbServer(ServerAddress("127.0.0.1", listener.getsockname()[1]), start=False)
+        ask = server.devices if answer.startswith(b"FAIL") else server.version
+        with pytest.raises(AdbServerError) as caught:
+            ask(Deadline.after(10))
+        thread.join()
+    assert caught.value.seen == seen
+    assert "`adb devices`" in (caught.value.hint or "")

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import adbutils
 import pytest
 
 from kheaders_adb.adb.address import ServerAddress
@@ -18,7 +19,7 @@ from kheaders_adb.adb.deadline import Deadline
 from kheaders_adb.adb.server import AdbServer
 from kheaders_adb.adb.start import adb_binary
 from kheaders_adb.adb.wire import ServerRefusedError
-from kheaders_adb.errors import AdbServerError
+from kheaders_adb.errors import AdbServerError, DeadlineError
 
 # An adb that listens where it is told, answers one request as a server of version 41 and ends.
 LISTENS = """\
@@ -182,3 +183,23 @@ def test_an_adb_that_cannot_be_run(adb: Callable[[str], Path], port: int, tmp_pa
     (tmp_path / "adb").write_text("#!/no/such/interpreter\n")
     with pytest.raises(AdbServerError, match="cannot be run: No such file or directory"):
         AdbServer(ServerAddress("localhost", port)).version(Deadline.after(30))
+
+
+def test_a_server_that_does_not_listen(adb: Callable[[str], Path], port: int) -> None:
+    adb(
+        "import os, time\nopen(os.environ['STARTED'], 'a').write(f'{os.getpid()}\\n')\n"
+        "print('still thinking', flush=True)\ntime.sleep(60)\n"
+    )
+    with pytest.raises(DeadlineError, match="did not listen in time") as caught:
+        AdbServer(ServerAddress("127.0.0.1", port)).version(Deadline.after(0.5))
+    assert caught.value.step == "starting an adb server"
+
+
+def test_a_host_without_adb(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    def none() -> str:
+        raise adbutils.AdbError("No adb exe could be found")
+
+    monkeypatch.setattr(adbutils, "adb_path", none)
+    with pytest.raises(AdbServerError, match="no adb binary was found: ") as caught:
+        AdbServer(ServerAddress("127.0.0.1", port)).version(Deadline.after(10))
+    assert "install adb" in (caught.value.hint or "")

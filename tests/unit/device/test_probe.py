@@ -285,7 +285,6 @@ def test_the_mark_is_another_each_time_and_errors_name_the_device() -> None:
     ("changed", "seen"),
     [
         ({"uname": b"6.1.0\n"}, "uname on the device said '6.1.0'"),
-        ({"work": b"/x\n"}, "the device has neither /data/local/tmp nor /tmp"),
     ],
 )
 def test_garbage_is_an_error_that_names_the_device(changed: dict[str, bytes], seen: str) -> None:
