@@ -19,6 +19,9 @@ SCALE = 10 if LONG else 1
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So does a shell start what runs in the background, and what tests start would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    # The same of nohup.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_report_header() -> str:
