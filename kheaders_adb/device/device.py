@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from kheaders_adb.adb.deadline import Deadline
 from kheaders_adb.adb.select import DeviceEntry, Selection, choose
 from kheaders_adb.adb.server import AdbServer
 from kheaders_adb.adb.shell import ShellResult, ShellStream, collect
 from kheaders_adb.adb.wire import Wire
+from kheaders_adb.device.script import quote
 from kheaders_adb.device.su import Su
 from kheaders_adb.errors import DeviceChangedError, NoHeadersError
 
@@ -99,6 +102,16 @@ class Device:
         """A connection on which `service` was opened on the device."""
         self.round_trips += 1
         return self.server.open(self.entry, service, deadline or self.deadline, step=step)
+
+    def sha256(self, path: str | PurePosixPath, *, step: str) -> str | None:
+        """A file's sha256 as the device itself reckons it; None if it cannot.
+
+        Raises:
+            TransferError, DeadlineError: the connection broke, or it took too long.
+        """
+        result = self.run(f"sha256sum {quote(path)}", step=step)
+        found = re.match(rb"[0-9a-f]{64}(?= )", result.stdout)
+        return found[0].decode() if found else None
 
     def run(
         self,

@@ -51,7 +51,6 @@ def read_script(
     payload_bytes: int = 0,
     known: Iterable[tuple[int, str]] = (),
     beside: bool = False,
-    as_text: bool = False,
 ) -> str:
     """The script that writes a header line and the archive to stdout, and its events to stderr.
 
@@ -73,7 +72,6 @@ def read_script(
         payload_bytes: the size of a kheaders.ko that comes through stdin; 0 if none does.
         known: size and sha256 of archives that need not be sent again; the first few count.
         beside: the archive is read over another connection; not with a module through stdin.
-        as_text: the archive is written in base64, for ways that are not fit for bytes.
     """
     assert not (beside and payload_bytes), "stdin cannot bring a module and stay open"
     loads = module is not None or payload_bytes > 0
@@ -89,7 +87,6 @@ def read_script(
         PAYLOAD=payload_bytes,
         KNOWN="".join(f" {size}:{sha256} " for size, sha256 in [*known][:MAX_KNOWN]),
         BESIDE=int(beside),
-        ENCODE="base64" if as_text else "",
     )
 
 

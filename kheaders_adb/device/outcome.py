@@ -65,6 +65,10 @@ class Events:
     def notes(self) -> tuple[str, ...]:
         """What the user should be told of how it was left."""
         notes = []
+        if self.has("elsewhere"):
+            notes.append(
+                "the device rebooted, or another one answered: nothing was cleaned up there"
+            )
         if self.has("stuck"):
             notes.append(f"kheaders could not be unloaded: {one_line(self.last('stuck'))}")
         if self.has("kept"):

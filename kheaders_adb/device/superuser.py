@@ -57,6 +57,14 @@ def become_root(device: Device, command: SuCommand, say: Say) -> Probe:
             continue
         finally:
             note.cancel()
+        if about.is_root and about.alters_bytes:
+            device.su = None
+            raise PrivilegeError(
+                f"{command} runs commands on a terminal, which alters what is read through it",
+                step=step,
+                device=device.serial,
+                hint="name another su with --su-command, or do without: --privilege none",
+            )
         if about.is_root:
             return about
         said.append(f"it gave uid {about.uid}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import re
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -16,7 +15,6 @@ from kheaders_adb.device.device import Device
 from kheaders_adb.device.lease import read_script, sweep
 from kheaders_adb.device.outcome import ArchiveHeader, Events, Reading, ReadReport
 from kheaders_adb.device.probe import Probe
-from kheaders_adb.device.script import quote
 from kheaders_adb.errors import PrivilegeError
 
 _MAX_HEADER_BYTES = 4096
@@ -141,9 +139,7 @@ class ArchiveStream:
             TransferError, DeadlineError: the connection broke.
         """
         assert self._header is not None
-        result = self._device.run(f"sha256sum {quote(self._header.path)}", step=self._reading.step)
-        found = re.match(rb"[0-9a-f]{64}(?= )", result.stdout)
-        return found[0].decode() if found else None
+        return self._device.sha256(self._header.path, step=self._reading.step)
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the archive in chunks of any size; nothing where the host has it already.

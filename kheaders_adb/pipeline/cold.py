@@ -39,7 +39,7 @@ class Fetched:
         record: the kernel's record, as stored.
         cached: whether another process staged it while this one waited for it.
         notes: what the user should be told.
-        reuse: on what grounds a stored archive was used again, if one was.
+        reuse: on what grounds a stored tree or archive was used again, if one was.
     """
 
     record: KernelRecord
@@ -152,8 +152,8 @@ class _Pull:
             header = stream.open()
             self.timing_s["open"] = time.monotonic() - started_s
             with self._turn(header.size_bytes):
-                if record := self._staged_meanwhile():
-                    return Fetched(record, cached=True, notes=())
+                if meanwhile := self._staged_meanwhile():
+                    return meanwhile
                 chunks = self._counted(stream.chunks(), header.size_bytes)
                 reuse: Reuse | None = None
                 wanted = plan.archive_sha256
@@ -177,8 +177,8 @@ class _Pull:
         """Stage an archive that was taken out of a module."""
         report = ReadReport(plan.source, boot_id=plan.boot_id, notes=())
         with self._turn(len(plan.archive)):
-            if record := self._staged_meanwhile():
-                return Fetched(record, cached=True, notes=())
+            if meanwhile := self._staged_meanwhile():
+                return meanwhile
             stager = self._stager(lambda: report, plan.vermagic)
             record = stager.stage_or_restage(plan.archive)
         return Fetched(record, cached=False, notes=tuple(stager.notes))
@@ -227,10 +227,13 @@ class _Pull:
         # kernel at once extract it once.
         return self.store.archive_lock(size_bytes)
 
-    def _staged_meanwhile(self) -> KernelRecord | None:
+    def _staged_meanwhile(self) -> Fetched | None:
         if self.options.refresh:
             return None
-        return find_staged(self.store, self.about, self.device, self.options).record
+        found = find_staged(self.store, self.about, self.device, self.options)
+        if found.record is None:
+            return None
+        return Fetched(found.record, cached=True, notes=(), reuse=found.reuse)
 
     def _counted(self, chunks: Iterable[bytes], size_bytes: int) -> Iterator[bytes]:
         limit_bytes = (self.options.limits or DEFAULT_LIMITS).compressed_bytes

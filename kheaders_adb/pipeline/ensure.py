@@ -16,7 +16,7 @@ from kheaders_adb.device.lease import sweep
 from kheaders_adb.device.outcome import ArchiveGoneError
 from kheaders_adb.device.peer import confirm
 from kheaders_adb.device.privilege import raised
-from kheaders_adb.device.probe import Probe, probe
+from kheaders_adb.device.probe import WORK_NAME, Probe, probe
 from kheaders_adb.errors import KheadersError
 from kheaders_adb.model import Grounds, Privilege, Reuse, Staged, Via
 from kheaders_adb.pipeline.options import Options
@@ -64,9 +64,10 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
     timing_s = {"probe": time.monotonic() - started_s}
     found = _NOT_LOOKED if options.refresh else find_staged(store, about, device, options)
     cached = found.record is not None
-    notes: tuple[str, ...] = ()
-    if found.record is not None and about.leftovers:
-        notes = _cleaned(device, about, options)
+    # What the shell itself left is for the shell to remove: root keeps out of its folder.
+    notes = _swept(device, about)
+    if found.record is not None:
+        notes += _cleaned(device, about, options)
     if (record := found.record) is None:
         with raised(
             device,
@@ -79,7 +80,7 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
             about = replace(root.about, refusals=root.refusals)
             if about.leftovers:
                 # A killed run cannot clean up after itself; the next one does it.
-                notes = _swept(device, about)
+                notes += _swept(device, about)
                 about = replace(probe(device), refusals=root.refusals)
             if not options.refresh:
                 found = find_staged(store, about, device, options)
@@ -106,17 +107,18 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
 
 
 def _cleaned(device: Device, about: Probe, options: Options) -> tuple[str, ...]:
-    """Remove what killed runs left, where that takes nothing but su; what is staged is served all the same.
+    """Remove what killed runs of root's left, if su is there; what is staged is served all the same.
 
     ``adb root`` would end the sessions of living runs.
     """
-    wanted = Privilege.NONE
-    if options.privilege in (Privilege.AUTO, Privilege.SU) and (about.has_su or options.su):
-        wanted = Privilege.SU
+    theirs = [path for path in about.leftovers if PurePosixPath(path).parent.name == WORK_NAME]
+    may_ask = options.privilege in (Privilege.AUTO, Privilege.SU) and (about.has_su or options.su)
+    if about.is_root or not theirs or not may_ask:
+        return ()
     deadline = device.deadline
     device.deadline = deadline.sooner(_CLEANING_S)
     try:
-        with raised(device, about, wanted, su=options.su) as root:
+        with raised(device, about, Privilege.SU, su=options.su) as root:
             return _swept(device, root.about)
     except KheadersError as error:
         return (f"what a killed run left on the device stays there for now: {error.seen}",)
@@ -125,6 +127,7 @@ def _cleaned(device: Device, about: Probe, options: Options) -> tuple[str, ...]:
 
 
 def _swept(device: Device, about: Probe) -> tuple[str, ...]:
+    """Remove what killed runs of the probe's own user left."""
     folders = dict.fromkeys(PurePosixPath(path).parent for path in about.leftovers)
     mine = [work for work in folders if work in about.works]
     return tuple(note for work in mine for note in sweep(device, work))

@@ -2,24 +2,23 @@
 
 Only a build-id names a build.  A configuration or ``uname`` may be those of a rebuilt kernel, so that they
 count for the device and the boot in which the headers were read, and for nothing else.  And what a device
-says of itself may be another's words: where it can be asked for the archive's sha256, it is, before a tree
-that was staged for another device is used for this one.
+says of itself, its serial too, may be another's words: where it can be asked for the archive's sha256, it is,
+before a tree that was staged in another boot, or for another device, is used for this one.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.probe import Probe
-from kheaders_adb.device.script import quote
 from kheaders_adb.model import Evidence, Grounds, KernelIdentity, Reuse
 from kheaders_adb.pipeline.options import Options
 from kheaders_adb.store.records import RULES, KernelRecord
 from kheaders_adb.store.store import Store
 
+_ALONE = "it was staged in another boot or from another device; the build-id agrees"
 _STEP = "comparing the archive with the one that is staged"
 
 
@@ -71,38 +70,35 @@ def _judge(
     shown = [archive for archive in about.archives if archive.readable]
     if options.module is not None and not shown and not _holds(options.module, record, options):
         return _no("the module given holds another archive than the one that is staged")
-    if record.serial == device.serial:
-        if record.identity.evidence is Evidence.BUILD_ID:
-            return Reuse(
-                Grounds.BUILD_ID, "it was staged from this device, and the build-id agrees"
-            )
-        return _same_boot(store, record, about, device.serial)
-    if record.identity.evidence is not Evidence.BUILD_ID:
-        return _no("it was staged from another device, and no build-id says that it is this build")
+    # What counts is what was read now: a record may know more, by root's eyes.
+    names_build = about.identity.evidence is Evidence.BUILD_ID
+    if _is_same_boot(store, record, about, device.serial):
+        return (
+            Reuse(Grounds.BUILD_ID, "it was staged from this device, and the build-id agrees")
+            if names_build
+            else Reuse(Grounds.BOOT, "it was staged from this device in this boot")
+        )
+    if not names_build:
+        return _no("the build-id cannot be read, and it was staged in another boot or elsewhere")
     if not shown:
-        why = "it was staged from another device; the build-id agrees, this shell sees no archive to compare"
-        return Reuse(Grounds.BUILD_ID, why)
-    said = device.run(f"sha256sum {quote(shown[0].path)}", step=_STEP)
-    found = re.match(rb"[0-9a-f]{64}(?= )", said.stdout)
-    if found is None:
-        why = "it was staged from another device; the build-id agrees, the archive's sha256 is not to be had"
-        return Reuse(Grounds.BUILD_ID, why)
-    if found[0].decode() == record.archive.sha256:
+        return Reuse(Grounds.BUILD_ID, f"{_ALONE}, this shell sees no archive to compare")
+    sha256 = device.sha256(shown[0].path, step=_STEP)
+    if sha256 is None:
+        return Reuse(Grounds.BUILD_ID, f"{_ALONE}, the archive's sha256 is not to be had")
+    if sha256 == record.archive.sha256:
         return Reuse(Grounds.DIGEST, "this device's own sha256 of the archive is the staged one's")
-    return _no("another device with the same build-id gave another archive than this one shows")
+    return _no("what was staged with this build-id is another archive than this device shows")
 
 
-def _same_boot(store: Store, record: KernelRecord, about: Probe, serial: str) -> Reuse:
+def _is_same_boot(store: Store, record: KernelRecord, about: Probe, serial: str) -> bool:
+    """Whether this device, in the boot that it is in now, was the last that this was staged from."""
     last = store.device(serial)
-    boot_id = about.identity.boot_id
-    if (
+    return (
         last is not None
-        and boot_id is not None
-        and last.boot_id == boot_id
+        and record.serial == serial
+        and None is not last.boot_id == about.identity.boot_id
         and last.kernel == record.key
-    ):
-        return Reuse(Grounds.BOOT, "it was staged from this device in this boot")
-    return _no("the build-id cannot be read, and the device has booted since")
+    )
 
 
 def _no(reason: str) -> Reuse:

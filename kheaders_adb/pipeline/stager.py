@@ -25,7 +25,7 @@ from kheaders_adb.model import (
 )
 from kheaders_adb.pipeline.options import Tolerance
 from kheaders_adb.pipeline.surveying import survey_archive
-from kheaders_adb.store.records import KernelRecord
+from kheaders_adb.store.records import RULES, KernelRecord
 from kheaders_adb.store.store import Store
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
 
@@ -118,10 +118,11 @@ class Stager:
         return record
 
     def restage(self, sha256: str) -> KernelRecord:
-        """Judge an archive that the store has, without reading it again.
+        """Judge an archive that the store has, read again only where older rules have read it.
 
         Raises:
             MismatchError: it does not belong to the kernel.
+            ArchiveError: it was staged by older rules, and today's refuse it.
             StoreError: it is not there any more, or the disk failed.
         """
         info = self.store.tree_info(sha256)
@@ -131,10 +132,18 @@ class Stager:
                 step="staging",
                 hint="is `gc` or `remove` running? run the same command again",
             )
-        judged, _ = self._accept(info.facts, lambda: (self.store.read_archive(sha256),))
+        facts = info.facts if info.rules == RULES else self._read_again(sha256)
+        judged, _ = self._accept(facts, lambda: (self.store.read_archive(sha256),))
         if judged.verdict.level is Level.REPAIRED:
             return self.stage((self.store.read_archive(sha256),))
         return self._record(judged, info.archive, sha256)
+
+    def _read_again(self, sha256: str) -> ArchiveFacts:
+        """What a stored archive says by today's rules; those by which it was staged may have been laxer."""
+        collector = FactCollector()
+        for member, content in read_archive((self.store.read_archive(sha256),), self.limits):
+            collector.add(member.path, content)
+        return collector.facts()
 
     def stage_or_restage(self, data: bytes, *, expected_sha256: str | None = None) -> KernelRecord:
         """Stage an archive that is at hand as a whole; the same archive is never extracted twice.

@@ -28,7 +28,7 @@ from hashlib import sha256
 from kheaders_adb.errors import StoreError
 from kheaders_adb.model import Archive, ArchiveFacts
 from kheaders_adb.store.paths import SHA256
-from kheaders_adb.store.records import archive_from_json, archive_to_json
+from kheaders_adb.store.records import RULES, archive_from_json, archive_to_json
 from kheaders_adb.store.strict_json import Fields
 
 _STEP = "reading a manifest"
@@ -77,6 +77,7 @@ class TreeInfo:
         collisions: (kept, lost) pairs of paths that this file system cannot hold together.
         regenerated: the paths whose content is not the archive's.
         unshared: why no content is shared with other trees ("Operation not permitted"), or None if it is.
+        rules: the version of the rules by which the facts were read; 1 in manifests that do not say it.
     """
 
     archive: Archive
@@ -84,6 +85,7 @@ class TreeInfo:
     collisions: tuple[tuple[str, str], ...] = ()
     regenerated: tuple[str, ...] = ()
     unshared: str | None = None
+    rules: int = RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ def encode(info: TreeInfo, lines: list[str], size: TreeSize) -> bytes:
             "collisions": [list(pair) for pair in info.collisions],
             "regenerated": list(info.regenerated),
             "unshared": info.unshared,
+            "rules": info.rules,
         },
         separators=(",", ":"),
     )
@@ -287,6 +290,7 @@ def _info_from_json(head: bytes) -> TreeInfo:
         collisions=top.each("collisions", _pair),
         regenerated=top.each("regenerated", _path),
         unshared=top.optional("unshared"),
+        rules=top.integer("rules") if top.has("rules") else 1,
     )
 
 

@@ -23,7 +23,7 @@ from kheaders_adb.store.digest import has_digest
 from kheaders_adb.store.faults import is_folder, wrapped
 from kheaders_adb.store.locks import PATIENCE_S, TimeLeft, guarded
 from kheaders_adb.store.manifest import TreeInfo
-from kheaders_adb.store.records import MAX_OMITTED_LISTED
+from kheaders_adb.store.records import MAX_OMITTED_LISTED, RULES
 from kheaders_adb.store.writer import TreeWriter
 
 #: Members are handed to the thread in batches: a hand-over costs more than a small file.
@@ -148,7 +148,7 @@ class Staging:
         """
         self._hand_over((Member(path, MemberKind.FILE, len(content)), content, True))
 
-    def publish(self, facts: ArchiveFacts) -> Archive:
+    def publish(self, facts: ArchiveFacts, *, rules: int = RULES) -> Archive:
         """Complete the tree and put it, its manifest and its archive in their places.
 
         Where another process has published the same tree meanwhile, that one stays and this one is
@@ -157,6 +157,7 @@ class Staging:
 
         Args:
             facts: what the archive says of its kernel.
+            rules: the version of the rules by which that was read.
 
         Returns:
             The archive's digest, size in bytes, number of members, and links that were left out.
@@ -189,7 +190,12 @@ class Staging:
             digest = sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
             tree = f"{tree}-repaired-{digest[:16]}"
         info = TreeInfo(
-            archive, facts, tuple(written.collisions), tuple(written.regenerated), written.unshared
+            archive,
+            facts,
+            tuple(written.collisions),
+            tuple(written.regenerated),
+            written.unshared,
+            rules,
         )
         with wrapped("publishing the header tree", self._folder):
             written.close()

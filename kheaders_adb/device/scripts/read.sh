@@ -1,7 +1,7 @@
 # kheaders-adb read
 # Write a header line and the archive to stdout; ../lease.py lists the events.
 # Given: KNOWN, " SIZE:SHA256 " of archives that need not be sent; BESIDE, 1 if the archive is read over another
-# connection while this keeps it there until stdin ends; ENCODE, what writes the archive if not cat.
+# connection while this keeps it there until stdin ends.
 
 shown || {
   say absent
@@ -23,7 +23,7 @@ echo "@$RUN reading $size $known $archive"
 if [ "$known" != - ]; then
   :
 elif [ "$BESIDE" = 0 ]; then
-  ${ENCODE:-cat} "$archive"
+  cat "$archive"
 else
   cat >/dev/null
 fi

@@ -7,9 +7,10 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from hashlib import sha256
+from typing import Protocol
 
 from kheaders_adb.errors import ArchiveError, KheadersError, StoreError
-from kheaders_adb.model import Member, MemberKind
+from kheaders_adb.model import Member, MemberKind, OmittedLink
 from kheaders_adb.store import durable, manifest, paths, scratch
 from kheaders_adb.store.digest import chunks_of_file, digest_of_file, has_digest
 from kheaders_adb.store.faults import is_folder
@@ -18,8 +19,19 @@ from kheaders_adb.store.manifest import Entry, EntryKind
 from kheaders_adb.store.store import Store
 from kheaders_adb.store.upkeep.problems import Problem, ProblemKind, pull_again
 
-#: Turns the bytes of an archive into its members; the archive package's reader.
-ReadArchive = Callable[[Iterable[bytes]], Iterator[tuple[Member, bytes]]]
+
+class ReadArchive(Protocol):
+    """Turns the bytes of an archive into its members: the archive package's reader."""
+
+    def __call__(
+        self,
+        chunks: Iterable[bytes],
+        /,
+        *,
+        on_omitted: Callable[[OmittedLink], None] | None = None,
+    ) -> Iterator[tuple[Member, bytes]]:
+        """Yield the members; tell `on_omitted` of the links that are left out."""
+
 
 _FILES = (EntryKind.FILE, EntryKind.REGENERATED)
 
@@ -107,7 +119,8 @@ class Repair:
         if self._tree != digest or text is None or not has_digest(archive, digest):
             return False  # what was regenerated is in no archive
         try:
-            facts = manifest.decode_info(text).facts
+            info = manifest.decode_info(text)
+            facts, rules = info.facts, info.rules
         except StoreError:
             return False
         try:
@@ -118,9 +131,9 @@ class Repair:
                         staging.write_archive(chunk)
                         yield chunk
 
-                for member, content in self._read_archive(kept()):
+                for member, content in self._read_archive(kept(), on_omitted=staging.omit):
                     staging.add(member, content)
-                staging.publish(facts)
+                staging.publish(facts, rules=rules)
         except ArchiveError:
             return False  # a reader that has become stricter refuses it now
         return True

@@ -45,7 +45,6 @@ SCRIPTS = {
         module=MODULE,
         module_sha256="a" * 64,
         known=[(4_018_144, f"{n:064x}") for n in range(50)],
-        as_text=True,
     ),
     "read, bringing": read_script(
         run=RUN,

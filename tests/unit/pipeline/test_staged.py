@@ -94,6 +94,7 @@ def test_another_device_of_the_same_boot_id_proves_nothing(store: Store) -> None
 
 
 BY_CONFIG = replace(BY_ROOT, build_id=None)
+LATER = "c1d0ff62-0000-4ac5-9bd6-4bb2b6a9b1de"
 
 
 @pytest.mark.parametrize("identity", [BY_CONFIG, replace(BY_CONFIG, config_sha256=None)])
@@ -102,7 +103,7 @@ def test_only_a_build_id_outlives_a_boot(store_path: Path, identity: KernelIdent
     store = Store.open(store_path)
     archive, tree = stage(store, packed())
     store.record(record(identity, archive, tree, serial="X1"))
-    later = replace(identity, boot_id="c1d0ff62-0000-4ac5-9bd6-4bb2b6a9b1de")
+    later = replace(identity, boot_id=LATER)
     assert found(store, later) is None
     assert found(store, replace(identity, boot_id=None)) is None
     assert found(store, identity, "X2") is None
@@ -131,19 +132,34 @@ def test_what_was_judged_by_older_rules_is_judged_again(store_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("identity", "serial", "grounds"),
+    ("staged", "seen", "serial", "grounds", "reason"),
     [
-        (BY_ROOT, "X1", Grounds.BUILD_ID),
-        (BY_ROOT, "X2", Grounds.BUILD_ID),
-        (BY_CONFIG, "X1", Grounds.BOOT),
+        (BY_ROOT, BY_ROOT, "X1", Grounds.BUILD_ID, "from this device, and the build-id agrees"),
+        (BY_ROOT, BY_ROOT, "X2", Grounds.BUILD_ID, "this shell sees no archive to compare"),
+        # A serial is what a device says of itself: a later boot may be another device's.
+        (
+            BY_ROOT,
+            replace(BY_ROOT, boot_id=LATER),
+            "X1",
+            Grounds.BUILD_ID,
+            "this shell sees no archive to compare",
+        ),
+        (BY_CONFIG, BY_CONFIG, "X1", Grounds.BOOT, "from this device in this boot"),
+        # What root has read once has not been read now.
+        (BY_ROOT, BY_SHELL, "X1", Grounds.BOOT, "from this device in this boot"),
     ],
 )
 def test_the_grounds_are_told(
-    store_path: Path, identity: KernelIdentity, serial: str, grounds: Grounds
+    store_path: Path,
+    staged: KernelIdentity,
+    seen: KernelIdentity,
+    serial: str,
+    grounds: Grounds,
+    reason: str,
 ) -> None:
     store = Store.open(store_path)
     archive, tree = stage(store, packed())
-    store.record(record(identity, archive, tree, serial="X1"))
-    told = find_staged(store, probe_of(identity), device(serial), Options())
+    store.record(record(staged, archive, tree, serial="X1"))
+    told = find_staged(store, probe_of(seen), device(serial), Options())
     assert told.reuse.grounds is grounds
-    assert told.reuse.reason
+    assert reason in told.reuse.reason

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.errors import MismatchError
 from kheaders_adb.importing.claim import Claim
 from kheaders_adb.importing.from_archive import import_archive
+from kheaders_adb.kernel.facts import FactCollector
 from kheaders_adb.model import Level, Verdict
 from kheaders_adb.pipeline.options import Tolerance
 from kheaders_adb.store import KernelRecord, Store
+from kheaders_adb.store.records import RULES
 from tests.unit.kernel.test_survey import HEADERS
 from tests.unit.store.helpers import pack
 
@@ -166,3 +169,26 @@ def test_a_mismatch_that_could_be_repaired_is_read_again(store: Store, archive: 
     assert not BOTH.accepts_staged(record.verdict)
     repaired = replace(record.verdict, level=Level.REPAIRED)
     assert BOTH.accepts_staged(repaired)
+
+
+@pytest.mark.parametrize("rules", [1, RULES])
+def test_what_older_rules_have_read_is_read_again(store: Store, tmp_path: Path, rules: int) -> None:
+    """Else a fault of theirs would be trusted for good, with a record that says today's rules."""
+    autoconf = TREE["include/generated/autoconf.h"]
+    assert isinstance(autoconf, bytes)
+    data = pack(TREE | {"include/generated/autoconf.h": autoconf + b"#define CONFIG_KASAN 1\n"})
+    path = tmp_path / "kheaders.tar.xz"
+    path.write_bytes(data)
+    collector = FactCollector()
+    for member, content in read_archive((pack(TREE),)):
+        collector.add(member.path, content)
+    with store.stage() as staging:
+        staging.write_archive(data)
+        for member, content in read_archive((data,)):
+            staging.add(member, content)
+        staging.publish(collector.facts(), rules=rules)
+    if rules == RULES:
+        assert taken(store, path, FITTING, Tolerance.NOTHING)[0].verdict.level is Level.EXACT
+    else:
+        with pytest.raises(MismatchError, match="KASAN"):
+            taken(store, path, FITTING, Tolerance.NOTHING)
