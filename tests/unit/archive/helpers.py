@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import lzma
+import os
+import resource
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -121,3 +125,24 @@ def check_omitted(link: OmittedLink) -> None:
     assert link.target.isprintable()
     assert len(link.path) <= DEFAULT_LIMITS.path_bytes
     assert len(link.target) <= 160
+
+
+def run_bounded(
+    code: str, path: Path | str, *, memory_bytes: int
+) -> subprocess.CompletedProcess[str]:
+    """Python code on a file, in a process with so much memory and two seconds of processor time."""
+
+    def restrict() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+        resource.setrlimit(resource.RLIMIT_CPU, (2, 2))
+
+    return subprocess.run(
+        [sys.executable, "-c", code, path],
+        capture_output=True,
+        text=True,
+        preexec_fn=restrict,
+        cwd=Path(__file__).parents[3],
+        # Counting lines would use up the time.
+        env={name: text for name, text in os.environ.items() if not name.startswith("COVERAGE_")},
+        check=False,
+    )

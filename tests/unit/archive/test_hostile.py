@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +11,7 @@ from fixtures.archives.hostile import Hostile, hostile_archives
 from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.errors import ArchiveError, CorruptArchiveError, UnsafeArchiveError
 from kheaders_adb.untrusted.rules import Origin, Rule
-from tests.unit.archive.helpers import rule_of
+from tests.unit.archive.helpers import rule_of, run_bounded
 
 RULES = {rule.value: rule for rule in Rule}
 ARCHIVES = hostile_archives()
@@ -94,18 +90,5 @@ def test_bombs_within_256_mib_and_two_seconds_of_cpu(hostile: Hostile, tmp_path:
         "    print(error.rule)\n"
     )
 
-    def restrict() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (256 * 2**20, 256 * 2**20))
-        resource.setrlimit(resource.RLIMIT_CPU, (2, 2))
-
-    done = subprocess.run(
-        [sys.executable, "-c", code, archive],
-        capture_output=True,
-        text=True,
-        preexec_fn=restrict,
-        cwd=Path(__file__).parents[3],
-        # Counting lines would use up the time.
-        env={name: text for name, text in os.environ.items() if not name.startswith("COVERAGE_")},
-        check=False,
-    )
+    done = run_bounded(code, archive, memory_bytes=256 * 2**20)
     assert (done.stdout.strip(), done.stderr) == (hostile.rule, "")

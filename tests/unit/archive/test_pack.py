@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import os
-import resource
 import subprocess
 import sys
 import zlib
@@ -23,7 +21,7 @@ from kheaders_adb.archive.pack import Packing, packing_of, read_module, unpack_m
 from kheaders_adb.errors import ArchiveError, CorruptArchiveError, UnsafeArchiveError, UsageError
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS
 from tests.conftest import SCALE
-from tests.unit.archive.helpers import SMALL, rule_of
+from tests.unit.archive.helpers import SMALL, rule_of, run_bounded
 from tests.unit.archive.test_generated import cpu_limit
 
 if sys.version_info >= (3, 14):
@@ -231,20 +229,7 @@ def test_bombs_within_512_mib_and_two_seconds_of_cpu(packing: Packing, tmp_path:
         "    print(error.rule)\n"
     )
 
-    def restrict() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (512 * 2**20, 512 * 2**20))
-        resource.setrlimit(resource.RLIMIT_CPU, (2, 2))
-
-    done = subprocess.run(
-        [sys.executable, "-c", code, path],
-        capture_output=True,
-        text=True,
-        preexec_fn=restrict,
-        cwd=Path(__file__).parents[3],
-        # Counting lines would use up the time.
-        env={name: text for name, text in os.environ.items() if not name.startswith("COVERAGE_")},
-        check=False,
-    )
+    done = run_bounded(code, path, memory_bytes=512 * 2**20)
     rule = "total-too-large" if packing is Packing.XZ else "module-too-large"
     assert (done.stdout.strip(), done.stderr) == (rule, "")
 
