@@ -7,13 +7,14 @@ environment, so that a program finds the same device, server and store as its us
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kheaders_adb import model, settings
 from kheaders_adb.errors import CompileError
-from kheaders_adb.model import Via
+from kheaders_adb.model import Privilege, Via
 from kheaders_adb.pipeline.options import Options, Tolerance
 from kheaders_adb.pipeline.retry import ensure_selected
 from kheaders_adb.store import Store
@@ -113,8 +114,11 @@ def ensure(
     allow_mismatch: bool = False,
     repair_config: bool = False,
     refresh: bool = False,
+    privilege: Privilege = Privilege.AUTO,
     su_command: str | None = None,
+    keep_root: bool = False,
     timeout_s: float | None = None,
+    on_change: Callable[[str], None] | None = None,
 ) -> Staged:
     """The headers of the kernel that a device runs, staged on this host.
 
@@ -122,9 +126,14 @@ def ensure(
         serial: the device's serial; None for ``$ANDROID_SERIAL`` or the only device.
         store: a store, or the folder of one; None for ``$KHEADERS_ADB_STORE`` or the user's cache.
         module: a kheaders.ko, or a folder of them, to use where the kernel shows no headers.
-        via, allow_mismatch, repair_config, refresh: as the options of ``pull``.
+        via, allow_mismatch, repair_config, refresh, keep_root: as the options of ``pull``.
+        privilege: how root may be got where it is needed; ``Privilege.NONE`` never changes the device's
+            adbd and asks no su.
         su_command: the only su to try, as with ``pull``; None for ``$KHEADERS_ADB_SU_COMMAND``, if set.
         timeout_s: seconds for all of it; None for two minutes.
+        on_change: told, in sentences, of what is changed on the device before it is (``adb root``, which ends
+            other sessions; a module that is loaded) and of what could not be undone; None for a warning of
+            the logger ``kheaders_adb``, which Python shows on stderr unless that is set up otherwise.
 
     Returns:
         The staged tree, and the verdict that it is trusted for.
@@ -139,6 +148,9 @@ def ensure(
         via=via,
         tolerance=Tolerance.of(allow_mismatch=allow_mismatch, repair_config=repair_config),
         refresh=refresh,
+        privilege=privilege,
+        keep_root=keep_root,
+        on_change=on_change or logging.getLogger("kheaders_adb").warning,
         su=settings.su_command(su_command),
     )
     staged, _ = ensure_selected(

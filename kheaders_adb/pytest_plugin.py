@@ -6,7 +6,9 @@ only a test which asks for a fixture needs.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +40,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         help="Where headers are staged ($KHEADERS_ADB_STORE, or the user's cache directory).",
     )
+    group.addoption(
+        "--kheaders-privilege",
+        metavar="none|su|adbd|auto",
+        choices=("none", "su", "adbd", "auto"),
+        default="auto",
+        help="How to become root where that is needed; auto: su, else `adb root`, undone afterwards.",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -48,12 +57,15 @@ def kheaders(pytestconfig: pytest.Config) -> Staged:
     """
     from kheaders_adb.api import ensure
     from kheaders_adb.errors import KheadersError
+    from kheaders_adb.model import Privilege
 
     try:
         return ensure(
             pytestconfig.getoption("--kheaders-serial"),
             module=pytestconfig.getoption("--kheaders-module"),
             store=pytestconfig.getoption("--kheaders-store"),
+            privilege=Privilege(pytestconfig.getoption("--kheaders-privilege")),
+            on_change=lambda text: _announce(pytestconfig, text),
         )
     except KheadersError as error:
         pytest.fail(_told(error), pytrace=False)
@@ -75,6 +87,20 @@ def bpf_compile(kheaders: Staged, tmp_path: Path) -> Callable[..., Path]:
             pytest.fail(_told(error), pytrace=False)
 
     return compile_into_tmp_path
+
+
+def _announce(config: pytest.Config, text: str) -> None:
+    """Say at once what is changed on the device, past pytest's capturing: a killed run says nothing later."""
+    from kheaders_adb.untrusted.text import harmless
+
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else nullcontext():
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(f"kheaders-adb: {harmless(text)}")
+        else:  # a worker of xdist
+            logging.getLogger("kheaders_adb").warning("%s", text)
 
 
 def _told(error: Exception) -> str:

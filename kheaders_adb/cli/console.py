@@ -132,6 +132,10 @@ class Console:
         if not self.wanted.quiet:
             self._tell(harmless(text))
 
+    def announce(self, text: str) -> None:
+        """Write to stderr what is changed on a device, always: who is killed later can tell no more."""
+        self._tell(f"{PROGRAM}: {harmless(text)}")
+
     def warn(self, text: str) -> None:
         """Write a warning to stderr, always."""
         self._tell(f"{PROGRAM}: {self._paint(_YELLOW, 'warning:')} {harmless(text)}")

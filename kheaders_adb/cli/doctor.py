@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from kheaders_adb import settings
 from kheaders_adb.cli.console import Console
@@ -16,6 +19,7 @@ from kheaders_adb.errors import DeviceError, KheadersError, StoreError
 
 if TYPE_CHECKING:
     from kheaders_adb.adb.deadline import Deadline
+    from kheaders_adb.store import Store
 
 _TREE_BYTES = 64 * 1024 * 1024
 """Room for one archive and its tree on a file system with 4 KiB blocks."""
@@ -48,17 +52,32 @@ class Finding:
     exit_code: int = 0
 
 
-def doctor(target: Target, store: StoreChoice, output: Output) -> int:
+def doctor(
+    target: Target,
+    store: StoreChoice,
+    output: Output,
+    undo: Annotated[
+        bool,
+        typer.Option(
+            "--undo",
+            help="Undo what killed runs have left changed on devices: adbd as root, a module, files.",
+        ),
+    ] = False,
+) -> int:
     """Check the adb server, the devices, the store and clang, and say how to mend what is wrong.
 
-    Ends with 0 if `pull` has what it needs, else with the exit code that `pull` would end with.
+    Ends with 0 if `pull` has what it needs, else with the exit code that `pull` would end with.  With --undo
+    nothing is checked; it ends with 0 if all of it is undone.
     """
     console = Console.standard(output)
-    findings = [
-        *_examine_server(target, target.deadline().sooner(10.0)),
-        *_examine_store(store.path()),
-        _examine_clang(settings.clang()),
-    ]
+    if undo:
+        findings = _undo(target, store.open(), console)
+    else:
+        findings = [
+            *_examine_server(target, target.deadline().sooner(10.0)),
+            *_examine_store(store.path()),
+            _examine_clang(settings.clang()),
+        ]
     failed = next((item for item in findings if item.health is Health.FAIL), None)
     if output.json:
         console.document(
@@ -126,6 +145,7 @@ def _examine_server(target: Target, deadline: Deadline) -> list[Finding]:
 
 
 def _examine_store(path: Path) -> list[Finding]:
+    from kheaders_adb.pipeline.left import describe
     from kheaders_adb.store import Store
 
     name = "store"
@@ -133,14 +153,24 @@ def _examine_store(path: Path) -> list[Finding]:
         store = Store.open(path)
         with store.stage():
             pass
+        changes = store.changes.left()
         case_sensitive = store.case_sensitive
         free_bytes = shutil.disk_usage(path).free
     except StoreError as error:
         return [_failed(name, error)]
     except OSError as error:
         return [_failed(name, StoreError(f"{path}: {error.strerror}"))]
+    left = [
+        Finding(
+            "device",
+            Health.WARN,
+            f"{change.serial}: {describe(change)}",
+            f"kheaders-adb doctor --undo -s {shlex.quote(change.serial)}",
+        )
+        for change in changes
+    ]
     free = f"{free_bytes / 1024**3:.1f} GiB free"
-    findings = []
+    findings = left
     if free_bytes < _TREE_BYTES:
         findings.append(
             Finding(
@@ -163,6 +193,25 @@ def _examine_store(path: Path) -> list[Finding]:
             )
         )
     return findings
+
+
+def _undo(target: Target, store: Store, console: Console) -> list[Finding]:
+    from kheaders_adb.adb.select import Selection, choose
+    from kheaders_adb.pipeline.left import undo
+
+    selection = target.selection()
+    serial = selection.serial
+    if serial is None and selection != Selection():
+        serial = choose(target.adb_server().devices(target.deadline()), selection).serial
+    findings = [
+        Finding("device", Health.OK, f"{done.change.serial}: {done.seen}")
+        if done.error is None
+        else _failed("device", done.error)
+        for done in undo(
+            target.adb_server(), store.changes, serial, target.deadline(), console.announce
+        )
+    ]
+    return findings or [Finding("device", Health.OK, "no killed run has left anything")]
 
 
 def _examine_clang(given: str | None) -> Finding:

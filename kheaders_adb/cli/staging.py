@@ -42,7 +42,12 @@ def ensure_staged(
             target.adb_server(),
             target.selection(),
             store,
-            replace(options, on_note=console.say, on_progress=progress.on_progress),
+            replace(
+                options,
+                on_note=console.say,
+                on_change=console.announce,
+                on_progress=progress.on_progress,
+            ),
             deadline=deadline,
             wait_s=target.wait_s or 0.0,
             on_device=lambda device: progress.begin(f"{device.serial}: headers"),

@@ -29,7 +29,7 @@ from pathlib import PurePosixPath
 from kheaders_adb.adb.deadline import Deadline
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.outcome import Events
-from kheaders_adb.device.probe import ARCHIVE_PATHS
+from kheaders_adb.device.probe import ARCHIVE_PATHS, Probe
 from kheaders_adb.device.script import compose
 from kheaders_adb.errors import KheadersError
 
@@ -128,3 +128,10 @@ def sweep(device: Device, work: PurePosixPath, *, wait_for: str = "") -> tuple[s
     except KheadersError as error:
         return (f"could not see whether the device cleaned up after itself ({error.seen})",)
     return Events.parse(result.stderr, run).notes
+
+
+def sweep_all(device: Device, about: Probe) -> tuple[str, ...]:
+    """Remove what killed runs of the probe's own user left; as `sweep`."""
+    folders = dict.fromkeys(PurePosixPath(path).parent for path in about.leftovers)
+    mine = [work for work in folders if work in about.works]
+    return tuple(note for work in mine for note in sweep(device, work))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.probe import Probe, probe
-from kheaders_adb.device.restart import adbd_as_root
+from kheaders_adb.device.restart import adbd_as_root, root_of_others
 from kheaders_adb.device.su import SuCommand
 from kheaders_adb.device.superuser import Say, become_root, name_managers
 from kheaders_adb.errors import PrivilegeError
 from kheaders_adb.model import Privilege
+from kheaders_adb.store.changes import Changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +37,45 @@ def raised(
     *,
     su: SuCommand | None = None,
     keep_root: bool = False,
+    changes: Changes,
     say: Say | None = None,
+    announce: Say | None = None,
 ) -> Iterator[Raised]:
     """Root on `device` for the body of the ``with``, as far as `wanted` allows and the device grants.
 
     Su comes before ``adb root``, which ends other sessions on the device.  An ``adb root`` made here is
-    undone after the body, unless `keep_root`.
+    undone after the body, unless `keep_root`; so is one of another run that has ended meanwhile.
 
     Args:
         about: the probe made so far.
         su: the only su to try, whether the probe saw it or not; None for the one that it saw.
+        changes: where an ``adb root`` is noted.
         say: told what is tried and waited for, in sentences.
+        announce: told what is changed on the device, and what could not be undone.
 
     Raises:
         PrivilegeError: `wanted` names a way that does not work.
         TransferError, DeadlineError: the connection broke, or the device did not come back.
     """
-    say = say or (lambda _: None)
+    say, announce = say or _unheard, announce or _unheard
     with ExitStack() as undo:
         root: Raised | None = None
+
+        def become_adbd_root() -> None:
+            undo.enter_context(
+                adbd_as_root(device, keep_root=keep_root, announce=announce, changes=changes)
+            )
+
         try:
-            root = _raise(device, about, wanted, su, keep_root, say, undo)
+            if (
+                about.is_root
+                and device.su is None
+                and not undo.enter_context(
+                    root_of_others(device, keep_root=keep_root, announce=announce, changes=changes)
+                )
+            ):
+                about = probe(device)
+            root = _raise(device, about, wanted, su, say, become_adbd_root, undo)
             yield root
         except PrivilegeError as error:
             # Where a su was looked for in vain; adbd's refusal, if only that was wanted, is another matter.
@@ -70,8 +89,8 @@ def _raise(
     about: Probe,
     wanted: Privilege,
     su: SuCommand | None,
-    keep_root: bool,
     say: Say,
+    become_adbd_root: Callable[[], None],
     undo: ExitStack,
 ) -> Raised:
     if about.is_root or wanted is Privilege.NONE:
@@ -89,7 +108,7 @@ def _raise(
         refusals.append("this shell sees no su")
     if wanted is Privilege.ADBD or (wanted is Privilege.AUTO and about.debuggable):
         try:
-            undo.enter_context(adbd_as_root(device, keep_root=keep_root, say=say))
+            become_adbd_root()
         except PrivilegeError as error:
             if wanted is Privilege.ADBD:
                 raise
@@ -99,3 +118,7 @@ def _raise(
     elif wanted is Privilege.AUTO:
         refusals.append("adb root is for debuggable builds only")
     return Raised(about, tuple(refusals))
+
+
+def _unheard(_: str) -> None:
+    """What nobody wants to be told."""

@@ -8,7 +8,14 @@ from contextlib import contextmanager, suppress
 from kheaders_adb.adb.deadline import Deadline
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.peer import await_user
-from kheaders_adb.errors import KheadersError, OfflineError, PrivilegeError, TransferError
+from kheaders_adb.errors import (
+    KheadersError,
+    OfflineError,
+    PrivilegeError,
+    StoreError,
+    TransferError,
+)
+from kheaders_adb.store.changes import ChangeKind, Changes, Claim
 from kheaders_adb.untrusted.text import one_line
 
 Say = Callable[[str], None]
@@ -23,14 +30,18 @@ _MAX_ANSWER_BYTES = 4096
 
 
 @contextmanager
-def adbd_as_root(device: Device, *, keep_root: bool, say: Say) -> Iterator[None]:
+def adbd_as_root(
+    device: Device, *, keep_root: bool, announce: Say, changes: Changes
+) -> Iterator[None]:
     """adbd as root for the body of the ``with``; undone afterwards, also on errors and signals.
 
     Args:
         keep_root: leave it as root.
-        say: told what is done, in sentences.
+        announce: told what is done, in sentences.
+        changes: where it is noted, so that it can be undone after a run that was killed.
 
-    What will be done is said before it is done, and what could not be undone is said as well.
+    What will be done is said and noted before it is done, and what could not be undone is said as well.  Of
+    several runs of this host that rely on it, the last one undoes it.
 
     Raises:
         PrivilegeError: adbd refused.
@@ -39,12 +50,18 @@ def adbd_as_root(device: Device, *, keep_root: bool, say: Say) -> Iterator[None]
     """
     step = "restarting adbd as root"
     asked = False
+    claim = None if keep_root else _noted(device, announce, changes)
     try:
-        say(f"{device.serial}: {step}; this ends other adb sessions on the device")
+        announce(
+            f"{device.serial}: {step}; this ends other adb sessions on the device"
+            + ("" if keep_root else ", and is undone afterwards")
+        )
         asked = True
         refusal = _restart(device, "root:", _ROOT, step, device.deadline)
         if refusal is not None:
             asked = False  # it never left: there is nothing to undo
+            if claim is not None and claim.is_last():
+                claim.settle()
             raise PrivilegeError(
                 f"adbd refused: {refusal}",
                 step=step,
@@ -54,8 +71,47 @@ def adbd_as_root(device: Device, *, keep_root: bool, say: Say) -> Iterator[None]
             )
         yield
     finally:
-        if asked and not keep_root:
-            _undo(device, say)
+        try:
+            if asked and not keep_root:
+                _undo(device, announce, claim)
+        finally:
+            if claim is not None:
+                claim.close()
+
+
+@contextmanager
+def root_of_others(
+    device: Device, *, keep_root: bool, announce: Say, changes: Changes
+) -> Iterator[bool]:
+    """Rely, for the body of the ``with``, on another living run's ``adb root``, if that is why adbd is root.
+
+    Whichever run ends last undoes it.
+
+    Args:
+        keep_root: have it stay.
+        announce, changes: as for `adbd_as_root`.
+
+    Yields:
+        Whether adbd still is root: the other run may have been undoing it just now, and then this has waited
+        for that, and for the device to come back.
+    """
+    who = (device.serial, device.boot_id, ChangeKind.ADBD_ROOT)
+    claim: Claim | None = None
+    with suppress(StoreError):  # then it is nobody's whose end can be awaited
+        claim = changes.join(*who)
+    try:
+        if keep_root:
+            changes.forget(*who)
+        if claim is not None and claim.is_void and not keep_root:
+            await_user(device, _SHELL, (), device.deadline.sooner(UNDO_S))
+            yield False
+        else:
+            yield True
+    finally:
+        if claim is not None:
+            if not keep_root and not claim.is_void:
+                _undo(device, announce, claim)
+            claim.close()
 
 
 def unroot(device: Device, say: Say) -> bool:
@@ -75,9 +131,24 @@ def unroot(device: Device, say: Say) -> bool:
     return refusal is None
 
 
-def _undo(device: Device, say: Say) -> None:
+def _noted(device: Device, announce: Say, changes: Changes) -> Claim | None:
+    try:
+        return changes.begin(device.serial, device.boot_id, ChangeKind.ADBD_ROOT)
+    except StoreError as error:
+        announce(
+            f"{device.serial}: if this run is killed, no later one will know of its `adb root`: {error.seen}"
+        )
+        return None
+
+
+def _undo(device: Device, say: Say, claim: Claim | None) -> None:
     # The time for the rest may be over; and what ended the body may have come while adbd was away.
     device.deadline = Deadline.after(UNDO_S)
+    if claim is not None and not claim.is_last():
+        say(
+            f"{device.serial}: adbd stays root: another run relies on it and undoes it, or one was to keep it"
+        )
+        return
     answer = await_user(device, _ROOT, (), Deadline.after(UNDO_S / 2))
     if answer.uid == _SHELL:
         say(
@@ -85,7 +156,8 @@ def _undo(device: Device, say: Say) -> None:
             f"`adb unroot` undoes it"
         )
         return
-    unroot(device, say)
+    if unroot(device, say) and claim is not None:
+        claim.settle()
 
 
 def _restart(device: Device, service: str, uid: int, step: str, deadline: Deadline) -> str | None:

@@ -29,6 +29,9 @@ class ArchiveStream:
 
     Leaving the context early (an error, Ctrl-C) ends the read and waits until the device has cleaned up.
 
+    Attributes:
+        is_clean: whether nothing of this run is on the device, as far as that could be seen.
+
     Args:
         device: the device.
         probe: what it said of itself.
@@ -70,6 +73,7 @@ class ArchiveStream:
         self._header: ArchiveHeader | None = None
         self._received_bytes: int | None = None
         self._report: ReadReport | None = None
+        self.is_clean = True
 
     def __enter__(self) -> ArchiveStream:
         return self
@@ -84,7 +88,9 @@ class ArchiveStream:
         loads = self._reading.module is not None or bool(self._payload)
         if self._report is None and (loads or probe.module_loaded):
             # The device cleans up by itself once its output breaks; see that it did.
+            self.is_clean = False
             left = sweep(self._device, self._reading.work, wait_for=self._run)
+            self.is_clean = not left
             if left and error is not None:
                 error.add_note("\n".join(left))
 
@@ -194,4 +200,5 @@ class ArchiveStream:
         assert self._script is not None
         events = Events.parse(self._script.stderr, self._run)
         received_bytes = self._received_bytes
+        self.is_clean = not events.has("stuck")
         return self._reading.report(events, self._script.exit_code, self._header, received_bytes)

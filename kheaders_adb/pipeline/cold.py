@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
 from kheaders_adb.device.device import Device
@@ -17,6 +17,7 @@ from kheaders_adb.errors import (
     MismatchError,
     ModuleRefusedError,
     NoHeadersError,
+    StoreError,
 )
 from kheaders_adb.kernel.config import parse_config
 from kheaders_adb.kernel.match import match
@@ -25,6 +26,7 @@ from kheaders_adb.pipeline.options import Options
 from kheaders_adb.pipeline.source import Carved, OnDevice, Unusable, ways
 from kheaders_adb.pipeline.staged import find_staged
 from kheaders_adb.pipeline.stager import Judged, Stager, require_archive
+from kheaders_adb.store.changes import ChangeKind
 from kheaders_adb.store.records import KernelRecord
 from kheaders_adb.store.store import Store
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS
@@ -148,7 +150,7 @@ class _Pull:
             beside=plan.beside,
         )
         stager = self._stager(stream.finish, plan.vermagic)
-        with stream:
+        with self._noted(plan, stream), stream:
             header = stream.open()
             self.timing_s["open"] = time.monotonic() - started_s
             with self._turn(header.size_bytes):
@@ -172,6 +174,27 @@ class _Pull:
                 report = stream.finish()
         notes = (*report.notes, *stager.notes)
         return Fetched(record, cached=False, notes=notes, reuse=reuse)
+
+    @contextmanager
+    def _noted(self, plan: OnDevice, stream: ArchiveStream) -> Iterator[None]:
+        """Say and note that a module is loaded, until it is known that nothing of that is left."""
+        if plan.shown or not plan.origin:
+            yield
+            return
+        announce = self.options.on_change or (lambda _: None)
+        device, claim = self.device, None
+        announce(f"{device.serial}: loading {plan.origin}, which is unloaded afterwards")
+        try:
+            claim = self.store.changes.begin(device.serial, device.boot_id, ChangeKind.MODULE)
+        except StoreError as error:
+            announce(f"{device.serial}: if this run is killed, that will not be told: {error.seen}")
+        try:
+            yield
+        finally:
+            if claim is not None:
+                if stream.is_clean and claim.is_last():
+                    claim.settle()
+                claim.close()
 
     def carved(self, plan: Carved) -> Fetched:
         """Stage an archive that was taken out of a module."""

@@ -12,13 +12,14 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from kheaders_adb.device.device import Device
-from kheaders_adb.device.lease import sweep
+from kheaders_adb.device.lease import sweep_all
 from kheaders_adb.device.outcome import ArchiveGoneError
 from kheaders_adb.device.peer import confirm
 from kheaders_adb.device.privilege import raised
 from kheaders_adb.device.probe import WORK_NAME, Probe, probe
 from kheaders_adb.errors import KheadersError
 from kheaders_adb.model import Grounds, Privilege, Reuse, Staged, Via
+from kheaders_adb.pipeline.left import tell_left
 from kheaders_adb.pipeline.options import Options
 from kheaders_adb.pipeline.staged import Found, find_staged
 from kheaders_adb.store.store import Store
@@ -61,13 +62,16 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
     store = store.within(lambda: device.deadline.remaining_s)
     about = probe(device)
     confirm(device)
+    if options.on_change is not None:
+        for line in tell_left(store.changes, device.serial, about):
+            options.on_change(line)
     timing_s = {"probe": time.monotonic() - started_s}
     found = _NOT_LOOKED if options.refresh else find_staged(store, about, device, options)
     cached = found.record is not None
     # What the shell itself left is for the shell to remove: root keeps out of its folder.
-    notes = _swept(device, about)
+    notes = sweep_all(device, about)
     if found.record is not None:
-        notes += _cleaned(device, about, options)
+        notes += _cleaned(device, about, store, options)
     if (record := found.record) is None:
         with raised(
             device,
@@ -75,12 +79,14 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
             _privilege_for(about, options),
             su=options.su,
             keep_root=options.keep_root,
+            changes=store.changes,
             say=options.on_note,
+            announce=options.on_change,
         ) as root:
             about = replace(root.about, refusals=root.refusals)
             if about.leftovers:
                 # A killed run cannot clean up after itself; the next one does it.
-                notes += _swept(device, about)
+                notes += sweep_all(device, about)
                 about = replace(probe(device), refusals=root.refusals)
             if not options.refresh:
                 found = find_staged(store, about, device, options)
@@ -106,7 +112,7 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
     )
 
 
-def _cleaned(device: Device, about: Probe, options: Options) -> tuple[str, ...]:
+def _cleaned(device: Device, about: Probe, store: Store, options: Options) -> tuple[str, ...]:
     """Remove what killed runs of root's left, if su is there; what is staged is served all the same.
 
     ``adb root`` would end the sessions of living runs.
@@ -118,19 +124,12 @@ def _cleaned(device: Device, about: Probe, options: Options) -> tuple[str, ...]:
     deadline = device.deadline
     device.deadline = deadline.sooner(_CLEANING_S)
     try:
-        with raised(device, about, Privilege.SU, su=options.su) as root:
-            return _swept(device, root.about)
+        with raised(device, about, Privilege.SU, su=options.su, changes=store.changes) as root:
+            return sweep_all(device, root.about)
     except KheadersError as error:
         return (f"what a killed run left on the device stays there for now: {error.seen}",)
     finally:
         device.deadline = deadline
-
-
-def _swept(device: Device, about: Probe) -> tuple[str, ...]:
-    """Remove what killed runs of the probe's own user left."""
-    folders = dict.fromkeys(PurePosixPath(path).parent for path in about.leftovers)
-    mine = [work for work in folders if work in about.works]
-    return tuple(note for work in mine for note in sweep(device, work))
 
 
 def _privilege_for(about: Probe, options: Options) -> Privilege:

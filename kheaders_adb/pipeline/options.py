@@ -71,7 +71,9 @@ class Options:
         su: the only su to try, whatever the device seems to have; None for the ``su`` that it shows.
         keep_root: leave adbd running as root if this restarted it so.
         limits: caps for the archive; None for the defaults.
-        on_note: told, in sentences, of what takes a while or touches the device as a whole.
+        on_note: told, in sentences, of what takes a while.
+        on_change: told, in sentences, of what is changed on the device before it is, of what could not be
+            undone, and of what a run that was killed has left changed.
         on_progress: called with the bytes that have come and the size of the whole (0 if unknown).
     """
 
@@ -84,4 +86,5 @@ class Options:
     keep_root: bool = False
     limits: Limits | None = None
     on_note: Callable[[str], None] | None = None
+    on_change: Callable[[str], None] | None = None
     on_progress: Callable[[int, int], None] | None = None

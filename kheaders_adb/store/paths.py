@@ -9,6 +9,7 @@
     kernels/<key>.json            identity, verdict, source, archive, tree, times
     devices/<serial>.json         last boot_id → kernel key
     pins/<key>                    kernels that gc never removes
+    changes/<…>.json              what living or killed runs have changed on devices
     tmp/  locks/
 
 ``<tree>`` is the archive's sha256, or ``<sha256>-repaired-<16 digits>`` for a tree with regenerated files.
@@ -32,6 +33,7 @@ MANIFESTS = "manifests"
 KERNELS = "kernels"
 DEVICES = "devices"
 PINS = "pins"
+CHANGES = "changes"
 TMP = "tmp"
 LOCKS = "locks"
 

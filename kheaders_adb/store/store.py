@@ -17,6 +17,7 @@ from kheaders_adb.errors import StoreError
 from kheaders_adb.model import Evidence, KernelIdentity
 from kheaders_adb.store import choose, paths
 from kheaders_adb.store.bookkeeping import Bookkeeper
+from kheaders_adb.store.changes import Changes
 from kheaders_adb.store.faults import is_folder, is_there, wrapped
 from kheaders_adb.store.locks import PATIENCE_S, TimeLeft, guarded, locked
 from kheaders_adb.store.lookup import Lookup
@@ -85,6 +86,11 @@ class Store(Lookup):
     def take_notes(self) -> tuple[str, ...]:
         """What could not be written down, though nothing depends on it, since this was last asked."""
         return self._books.take()
+
+    @property
+    def changes(self) -> Changes:
+        """What runs of this host have changed on devices."""
+        return Changes(self.root, self._time_left)
 
     def now(self) -> float:
         """The time by the store's clock, in seconds since the epoch."""

@@ -221,6 +221,11 @@ class Device(DeviceFiles):
         if not how.lingers_s:
             has_left.wait()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is there and its adbd is not about to restart."""
+        return self.present and not any(thread.is_alive() for thread in self._restarts)
+
     def end(self) -> None:
         """The test is over: nothing happens to it any more."""
         self._ended.set()

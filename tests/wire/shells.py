@@ -9,6 +9,7 @@ import os
 import selectors
 import signal
 import subprocess
+import time
 from typing import IO
 
 from .devices import RUNS_AS_UID, Device
@@ -16,7 +17,7 @@ from .faults import Channel
 from .protocol import SHELL_HEADER, ShellId, shell_packet
 
 _SHELL_READ_BYTES = 16 * 1024
-_SIGHUP_GRACE_S = 1.0
+_SIGHUP_GRACE_S = 5.0
 
 
 class Wire(enum.Enum):
@@ -170,6 +171,12 @@ class Shell:
                 process.send_signal(signal.SIGHUP)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_SIGHUP_GRACE_S)
+            # Nor is what it has begun, such as an rmmod, killed in the middle.
+            patience = time.monotonic() + _SIGHUP_GRACE_S
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                while time.monotonic() < patience:
+                    os.killpg(process.pid, 0)
+                    time.sleep(0.02)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         self._running.discard(process.pid)

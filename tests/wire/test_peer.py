@@ -150,7 +150,7 @@ def test_adb_root_is_undone_when_time_runs_out_while_adbd_restarts(
     phone = server.add_device("PHONE", uid=2000, adbd_restart=AdbdRestart(away_s=2.0))
     said: list[str] = []
     with pytest.raises(KheadersError) as caught:
-        pull(server.port, tmp_path / "store", serial=None, timeout_s=1.0, on_note=said.append)
+        pull(server.port, tmp_path / "store", serial=None, timeout_s=1.0, on_change=said.append)
     assert not isinstance(caught.value, PrivilegeError)
     assert wait_until(lambda: phone.present and phone.uid == 2000)
     assert any("as root" in line for line in said)
@@ -161,5 +161,5 @@ def test_an_adbd_that_does_not_come_back_is_told_of(server: Server, tmp_path: Pa
     server.add_device("PHONE", uid=2000, adbd_restart=AdbdRestart(returns=False))
     said: list[str] = []
     with pytest.raises(KheadersError):
-        pull(server.port, tmp_path / "store", serial=None, timeout_s=1.0, on_note=said.append)
+        pull(server.port, tmp_path / "store", serial=None, timeout_s=1.0, on_change=said.append)
     assert "`adb unroot` undoes it" in said[-1]

@@ -37,6 +37,7 @@ class Pull:
             serial=None,
             timeout_s=timeout_s,
             on_note=self.said.append,
+            on_change=self.said.append,
             **options,
         )
 
