@@ -22,26 +22,15 @@ import pytest
 from kheaders_adb.cli.process import ENDING
 from kheaders_adb.device.probe import WORK_NAME
 from kheaders_adb.device.push import FOLDER, MARK
-from tests.conftest import LONG, SEED
+from tests.conftest import KILLS, LONG, SEED
 
 from .client import store_problems
 from .devices import AdbdRestart, Device, Headers, Su
 from .faults import wait_until
 from .server import SCRATCH, Server
 
-KILLS = 300 if LONG else 60
+COUNT = 300 if LONG else 60
 _AT_ONCE = 4
-_SIGNALS = [
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGALRM,
-    signal.SIGKILL,
-    signal.SIGKILL,
-    signal.SIGKILL,
-]
 _RESTART = AdbdRestart(lingers_s=0.05, away_s=0.15)
 _WAYS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "adb root": ({"uid": 2000, "debuggable": True, "adbd_restart": _RESTART}, ("pull",)),
@@ -200,8 +189,8 @@ def test_killed_by_any_signal_at_any_time() -> None:
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
         whole_s = dict(zip(names, pool.map(_whole_s, names), strict=True))
         cases = [
-            (name, chance.choice(_SIGNALS), chance.uniform(0.05, 1.1), whole_s[name])
-            for name in (names[number % len(names)] for number in range(KILLS))
+            (name, chance.choice(KILLS), chance.uniform(0.05, 1.1), whole_s[name])
+            for name in (names[number % len(names)] for number in range(COUNT))
         ]
         problems = [found for each in pool.map(lambda case: _one(*case), cases) for found in each]
     assert not problems, "\n".join(problems)
