@@ -131,7 +131,6 @@ def test_a_second_pull_is_one_round_trip_and_moves_no_archive(cli: Cli, server: 
         ({"state": State.NO_PERMISSIONS}, 3, "udev"),
         ({"headers": Headers.ABSENT}, 4, "--module"),
         ({"uid": 2000, "debuggable": False}, 4, "root"),
-        ({"features": ("cmd",)}, 4, "Android 7"),
         ({"uid": 2000, "su": Su.DENIED, "debuggable": False}, 4, "root"),
     ],
     ids=lambda value: str(value) if isinstance(value, int) else None,
