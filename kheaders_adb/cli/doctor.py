@@ -80,6 +80,7 @@ def _examine_server(target: Target, deadline: Deadline) -> list[Finding]:
     from kheaders_adb.adb.select import check_usable
     from kheaders_adb.adb.start import adb_binary
     from kheaders_adb.adb.wire import ServerRefusedError
+    from kheaders_adb.device.device import Device
 
     name = "adb server"
     # Looked at, not started: a doctor that changes things cannot be trusted.
@@ -114,14 +115,17 @@ def _examine_server(target: Target, deadline: Deadline) -> list[Finding]:
             )
         )
     for entry in entries:
+        device = Device(server, entry, deadline)
         try:
             check_usable(entry)
-        except DeviceError as error:
+            device.find_shell()
+        except KheadersError as error:
             findings.append(
                 Finding("device", Health.WARN, f"{entry.serial}: {error.seen}", error.hint)
             )
         else:
-            findings.append(Finding("device", Health.OK, f"{entry.serial}: {entry.state}"))
+            said = ", ".join(filter(None, (entry.state, device.shell.note)))
+            findings.append(Finding("device", Health.OK, f"{entry.serial}: {said}"))
     return findings
 
 

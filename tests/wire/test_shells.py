@@ -19,7 +19,7 @@ from kheaders_adb.model import Level, SourceKind
 
 from .client import pull, store_problems
 from .devices import Adbd, Headers, Su, SuQuirk, SyncAccess
-from .faults import Action
+from .faults import Action, wait_until
 from .protocol import ShellId, shell_packet
 from .server import Server
 
@@ -171,3 +171,18 @@ def test_push_needs_an_input(server: Server, tmp_path: Path) -> None:
     )
     with pytest.raises(NoHeadersError, match="commands there have no input"):
         push_tree(device, tmp_path, (), "name")
+
+
+@pytest.mark.parametrize("cut", ["^sync:", r"^(exec|shell):# kheaders-adb read\n"])
+@pytest.mark.parametrize("peer", ["Android 5", "Android 4"])
+def test_a_module_is_unloaded_when_the_cable_is_pulled(
+    server: Server, tmp_path: Path, peer: str, cut: str
+) -> None:
+    phone = server.add_device("PHONE", headers=Headers.MODULE, **PEERS[peer])
+    # A mark, the word behind it, and the header: the script then waits.
+    fault = server.inject(Action.CLOSE, cut, 100 if "read" in cut else 50_000)
+    with pytest.raises(TransferError):
+        pull(server.port, tmp_path / "store", serial=None, timeout_s=30)
+    assert fault.fired
+    assert wait_until(lambda: "kheaders " not in phone.loaded_modules)
+    assert wait_until(lambda: phone.leftovers() == [])
