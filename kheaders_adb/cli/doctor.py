@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from kheaders_adb import settings
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
-from kheaders_adb.errors import DeviceError, KheadersError, StoreError
+from kheaders_adb.errors import KheadersError, StoreError
 
 if TYPE_CHECKING:
     from kheaders_adb.adb.deadline import Deadline
@@ -92,8 +92,8 @@ def _examine_server(target: Target, deadline: Deadline) -> list[Finding]:
         if not server.address.is_local or server.address.path is not None:
             return [_failed(name, error)]
         try:
-            binary = adb_binary()
-        except DeviceError as missing:
+            binary = adb_binary(deadline)
+        except KheadersError as missing:
             return [_failed(name, missing)]
         return [
             Finding(

@@ -29,7 +29,7 @@ def become_root(device: Device, command: SuCommand, say: Say) -> Probe:
 
     Raises:
         PrivilegeError: it gives no root.
-        TransferError: the connection broke.
+        TransferError, DeadlineError: the connection broke, or all of the time is over.
     """
     step = "asking su for root"
     said: list[str] = []
@@ -46,6 +46,9 @@ def become_root(device: Device, command: SuCommand, say: Say) -> Probe:
             about = probe(device, deadline=device.deadline.sooner(SU_WAIT_S))
         except DeadlineError as error:
             device.su = None
+            if device.deadline.expired:
+                error.step = step
+                raise
             raise PrivilegeError(
                 f"{command} did not answer within {SU_WAIT_S:g} s",
                 step=step,

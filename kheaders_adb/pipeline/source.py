@@ -285,7 +285,7 @@ def _examined(
     if via is Via.CARVE:
         yield carved
         return
-    verdict = examine(module, probe, limits)
+    verdict = examine(module, probe, limits, device.deadline)
     if verdict.level is Level.MISMATCH:
         if not (tolerance.accepts(verdict) or tolerance.repairs(verdict)):
             raise mismatch_error(

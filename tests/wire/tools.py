@@ -48,14 +48,14 @@ def toolbox(place: Path, su_name: str, without: tuple[str, ...]) -> Path:
     return folder
 
 
-def disk_shim(place: Path) -> Path:
-    """The library that lets system calls fail, made once below ``place``."""
-    library = place / "disk.so"
+def shim(place: Path, name: str) -> Path:
+    """A library that lets system calls fail, made of ``name``.c once below ``place``."""
+    library = place / f"{name}.so"
     if not library.exists():
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None:
-            raise RuntimeError("faulty disks need a C compiler (apt install gcc libc6-dev)")
-        source = Path(__file__).with_name("disk.c")
+            raise RuntimeError("faults of the system need a C compiler (apt install gcc libc6-dev)")
+        source = Path(__file__).with_name(f"{name}.c")
         command = [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]
         subprocess.run([*command, library, source], check=True)
     return library
