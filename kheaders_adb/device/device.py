@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -84,7 +85,10 @@ class Device:
             if "unknown host service" not in error.seen:  # a server older than features
                 raise
         self.shell = find_shell(
-            lambda service: self.open_service(service, step=step), step=step, device=self.serial
+            functools.partial(self.open_service, step=step),
+            self.deadline,
+            step=step,
+            device=self.serial,
         )
 
     def require_boot(self, boot_id: str | None, *, step: str) -> None:

@@ -6,15 +6,18 @@ can; Android 5's adbd (Yocto's) knows ``exec:``, Android 4.2's (Buildroot's) onl
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
+from kheaders_adb.adb.deadline import Deadline
 from kheaders_adb.adb.marked import ENCODERS, MarkedStream, RawStream, marked, new_mark
 from kheaders_adb.adb.shell import ShellResult, ShellStream, Stream, collect
 from kheaders_adb.adb.wire import ServiceFailedError, Wire
 from kheaders_adb.device.su import Su
-from kheaders_adb.errors import DeadlineError, NoHeadersError, TransferError
+from kheaders_adb.errors import NoHeadersError, TransferError
 
 _MAX_REQUEST_BYTES = 4096
 """MAX_PAYLOAD_V1 of adb.h, the final NUL among them.  At a longer one an adb server may end."""
@@ -29,7 +32,16 @@ FIND_ENCODER = (
 )
 """A script that names the first of `ENCODERS` that the device has."""
 
+_TRY_S = 5.0
+"""How long each way of running commands is tried; some bridges never answer what they do not know."""
+
 Open = Callable[[str], Wire]
+
+
+class OpenUntil(Protocol):
+    """Opens a service on a device, with a deadline for all that is said there."""
+
+    def __call__(self, service: str, *, deadline: Deadline) -> Wire: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +129,13 @@ class Shell:
 _CANDIDATES = (Shell(), Shell("exec:"), Shell("shell:"))
 
 
-def find_shell(open_service: Open, *, step: str, device: str) -> Shell:
+def find_shell(open_until: OpenUntil, deadline: Deadline, *, step: str, device: str) -> Shell:
     """The best way in which a device runs commands whose end can be seen, found by trying.
+
+    Args:
+        open_until: opens a service on the device.
+        deadline: bounds all attempts.
+        step, device: for messages.
 
     Raises:
         NoHeadersError: there is none.
@@ -127,15 +144,16 @@ def find_shell(open_service: Open, *, step: str, device: str) -> Shell:
     failed: list[str] = []
     broken: TransferError | None = None
     for shell in _CANDIDATES:
+        soon = deadline.sooner(min(_TRY_S, deadline.remaining_s / 4))
         try:
-            return _try(shell, open_service)
+            return _try(shell, functools.partial(open_until, deadline=soon))
         except ServiceFailedError as error:
             if "closed" not in error.seen:
                 raise  # the device is not there; adbd says nothing else of a service that it does not know
             failed.append(f"{shell.service} {error.seen}")
-        except DeadlineError:
-            raise
         except TransferError as error:
+            if deadline.expired:
+                raise
             broken = error
             failed.append(f"{shell.service} {error.seen}")
     seen = f"it runs no command whose end can be seen ({'; '.join(failed)})"

@@ -162,6 +162,13 @@ def test_an_adbd_that_speaks_otherwise(server: Server, tmp_path: Path) -> None:
     assert any("through exec:" in note for note in staged.notes), staged.notes
 
 
+def test_a_bridge_that_never_answers_what_it_does_not_know(server: Server, tmp_path: Path) -> None:
+    server.add_device("PHONE", features=(), adbd=Adbd.MODERN)
+    server.inject(Action.STALL, "^shell,v2", repeat=True)
+    staged = pull(server.port, tmp_path / "store", serial=None, timeout_s=8)
+    assert any("through exec:" in note for note in staged.notes), staged.notes
+
+
 def test_push_needs_an_input(server: Server, tmp_path: Path) -> None:
     server.add_device("PHONE", **PEERS["Android 5"])
     device = Device.select(
