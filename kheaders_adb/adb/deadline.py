@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
+
+from kheaders_adb.errors import DeadlineError
+
+T = TypeVar("T")
+
+_SHORTEST_S = 0.05
+"""What a call is given that begins when the time is just over: most take less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +52,40 @@ class Deadline:
     def wait_s(self) -> float:
         """How long the next single wait may take, in seconds."""
         return min(self.remaining_s, self.idle_s)
+
+    def require(self, *, step: str, device: str | None = None) -> None:
+        """Go on only while there is time.
+
+        Raises:
+            DeadlineError: the time is over.
+        """
+        if self.expired:
+            raise DeadlineError("the time is over", step=step, device=device)
+
+
+def call_within(deadline: Deadline, call: Callable[[], T]) -> T:
+    """What `call` returns or raises, if that comes in time.
+
+    For what cannot be interrupted: it has a thread of its own, which is left alone when the time is over, and
+    keeps no process from ending.
+
+    Raises:
+        TimeoutError: it took too long.
+    """
+    returned: list[T] = []
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            returned.append(call())
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, name="call-within", daemon=True)
+    thread.start()
+    thread.join(max(deadline.wait_s, _SHORTEST_S))
+    if raised:
+        raise raised[0]
+    if not returned:
+        raise TimeoutError
+    return returned[0]

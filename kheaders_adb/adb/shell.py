@@ -9,8 +9,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from kheaders_adb.adb.wire import Wire
+from kheaders_adb.errors import TransferError
 
 _MAX_PACKET_BYTES = 16 * 1024 * 1024
 _MAX_STDERR_BYTES = 256 * 1024
@@ -31,6 +33,35 @@ class ShellResult:
     stdout: bytes
     stderr: bytes
     exit_code: int
+
+
+class Stream(Protocol):
+    """A running command: iterating yields its stdout, and ends normally only where all of it came.
+
+    Attributes:
+        exit_code: the command's; None before its end.
+    """
+
+    exit_code: int | None
+
+    @property
+    def stderr(self) -> bytes:
+        """What the command wrote to stderr so far."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield stdout."""
+
+    def send_stdin(self, data: bytes | memoryview) -> None:
+        """Send `data` to the command's standard input."""
+
+    def close_stdin(self) -> None:
+        """End the command's standard input."""
+
+    def close(self) -> None:
+        """Drop the connection."""
+
+    def lost(self, seen: str) -> TransferError:
+        """A TransferError with the connection's context."""
 
 
 class ShellStream:
@@ -100,8 +131,12 @@ class ShellStream:
         """Drop the connection; the device ends the command when it next writes."""
         self._wire.close()
 
+    def lost(self, seen: str) -> TransferError:
+        """A TransferError with the connection's context."""
+        return self._wire.lost(seen)
 
-def collect(stream: ShellStream, *, limit_bytes: int) -> ShellResult:
+
+def collect(stream: Stream, *, limit_bytes: int) -> ShellResult:
     """Run `stream` to its end and return all of it, then close it.
 
     Raises:
@@ -112,7 +147,7 @@ def collect(stream: ShellStream, *, limit_bytes: int) -> ShellResult:
         for chunk in stream:
             out += chunk
             if len(out) > limit_bytes:
-                raise stream._wire.lost(f"the command wrote more than {limit_bytes} bytes")
+                raise stream.lost(f"the command wrote more than {limit_bytes} bytes")
     finally:
         stream.close()
     assert stream.exit_code is not None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from kheaders_adb.adb.address import ServerAddress
-from kheaders_adb.adb.deadline import Deadline
+from kheaders_adb.adb.deadline import Deadline, call_within
 from kheaders_adb.adb.wire import ServerRefusedError, Wire
 from kheaders_adb.errors import AdbServerError, DeadlineError
 from kheaders_adb.untrusted.text import one_line
@@ -24,16 +24,23 @@ _TIMEOUT_S = 15.0
 _STEP = "starting an adb server"
 
 
-def adb_binary() -> Path:
+def adb_binary(deadline: Deadline) -> Path:
     """The adb binary that would start a server: ``$ADBUTILS_ADB_PATH``, PATH, or the one adbutils bundles.
 
     Raises:
         AdbServerError: there is none.
+        DeadlineError: one that was tried did not even say its version in time.
     """
     import adbutils  # costs about 0.2 s, so only where a server has to be started
 
     try:
-        return Path(adbutils.adb_path())
+        return Path(call_within(deadline, adbutils.adb_path))
+    except TimeoutError as error:
+        raise DeadlineError(
+            "the adb that was found did not say its version in time",
+            step=_STEP,
+            hint="see by hand whether the adb on PATH answers; $ADBUTILS_ADB_PATH names another adb",
+        ) from error
     except (RuntimeError, OSError, adbutils.AdbError) as error:
         raise AdbServerError(
             f"no adb binary was found: {error}",
@@ -56,9 +63,9 @@ def start_server(
     """
     # Not `adb start-server`: a client that finds a server of another version at the port kills it, even
     # one that came up a moment ago.  A server started directly only fails to bind.
-    binary = adb_binary()
-    argv = [str(binary), "-L", str(address), "server", "nodaemon"]
     deadline = deadline.sooner(_TIMEOUT_S)
+    binary = adb_binary(deadline)
+    argv = [str(binary), "-L", str(address), "server", "nodaemon"]
     with _open_log() as log:
         before_bytes = os.fstat(log.fileno()).st_size
         server = _spawn(argv, log)
@@ -67,7 +74,7 @@ def start_server(
                 ended = server.poll() is not None
                 try:
                     return Wire.connect(address, deadline, device=device, step=step)
-                except ServerRefusedError as refused:
+                except (ServerRefusedError, DeadlineError) as refused:
                     if ended:
                         said = _read_from(log, before_bytes) or "it said nothing"
                         raise AdbServerError(

@@ -13,6 +13,11 @@ from kheaders_adb.adb.wire import Wire
 from kheaders_adb.errors import PrivilegeError, TransferError
 from kheaders_adb.untrusted.text import one_line
 
+
+class FileFailedError(TransferError):
+    """The device refused to give a file; it ends the connection with that."""
+
+
 _MAX_DATA_BYTES = 64 * 1024
 _MAX_FAIL_BYTES = 64 * 1024
 
@@ -72,4 +77,4 @@ def _failure(wire: Wire, path: PurePosixPath, size_bytes: int) -> TransferError 
             device=wire.device,
             hint="use a userdebug build (`adb root`) or a rooted device",
         )
-    return wire.lost(f"{path} could not be read: {text}")
+    return FileFailedError(f"{path} could not be read: {text}", step=wire.step, device=wire.device)

@@ -12,6 +12,7 @@ import socket
 
 from kheaders_adb.adb.address import ServerAddress
 from kheaders_adb.adb.deadline import Deadline
+from kheaders_adb.adb.endpoint import NameTimeoutError, connect_tcp
 from kheaders_adb.errors import AdbServerError, DeadlineError, TransferError
 from kheaders_adb.untrusted.text import one_line
 
@@ -67,10 +68,16 @@ class Wire:
                     sock.close()
                     raise
             else:
-                sock = socket.create_connection(
-                    (address.host, address.port), timeout=_positive(deadline)
-                )
+                sock = connect_tcp(address.host, address.port, deadline)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except NameTimeoutError as error:
+            raise DeadlineError(
+                f"nobody said in time which address {address.host} has",
+                step=step,
+                device=device,
+                hint="check the name given with -H, -L or the environment, and this host's DNS; an address "
+                "needs none",
+            ) from error
         except TimeoutError as error:
             raise DeadlineError(
                 f"the adb server at {address} did not accept a connection in time",

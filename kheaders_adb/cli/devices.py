@@ -71,7 +71,7 @@ def _row(server: AdbServer, entry: DeviceEntry, trees: Store, deadline: Deadline
         return row
     device = Device(server, entry, deadline.sooner(_PROBE_TIMEOUT_S))
     try:
-        device.require_shell_v2()
+        device.find_shell()
         about = probe(device)
         record = trees.find(about.identity, entry.serial)
     except KheadersError as error:

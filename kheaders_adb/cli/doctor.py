@@ -15,7 +15,7 @@ import typer
 from kheaders_adb import settings
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
-from kheaders_adb.errors import DeviceError, KheadersError, StoreError
+from kheaders_adb.errors import KheadersError, StoreError
 
 if TYPE_CHECKING:
     from kheaders_adb.adb.deadline import Deadline
@@ -99,6 +99,7 @@ def _examine_server(target: Target, deadline: Deadline) -> list[Finding]:
     from kheaders_adb.adb.select import check_usable
     from kheaders_adb.adb.start import adb_binary
     from kheaders_adb.adb.wire import ServerRefusedError
+    from kheaders_adb.device.device import Device
 
     name = "adb server"
     # Looked at, not started: a doctor that changes things cannot be trusted.
@@ -110,8 +111,8 @@ def _examine_server(target: Target, deadline: Deadline) -> list[Finding]:
         if not server.address.is_local or server.address.path is not None:
             return [_failed(name, error)]
         try:
-            binary = adb_binary()
-        except DeviceError as missing:
+            binary = adb_binary(deadline)
+        except KheadersError as missing:
             return [_failed(name, missing)]
         return [
             Finding(
@@ -133,14 +134,17 @@ def _examine_server(target: Target, deadline: Deadline) -> list[Finding]:
             )
         )
     for entry in entries:
+        device = Device(server, entry, deadline)
         try:
             check_usable(entry)
-        except DeviceError as error:
+            device.find_shell()
+        except KheadersError as error:
             findings.append(
                 Finding("device", Health.WARN, f"{entry.serial}: {error.seen}", error.hint)
             )
         else:
-            findings.append(Finding("device", Health.OK, f"{entry.serial}: {entry.state}"))
+            said = ", ".join(filter(None, (entry.state, device.shell.note)))
+            findings.append(Finding("device", Health.OK, f"{entry.serial}: {said}"))
     return findings
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from kheaders_adb.adb.deadline import Deadline
 from kheaders_adb.adb.select import DeviceEntry, Selection, choose
 from kheaders_adb.adb.server import AdbServer
-from kheaders_adb.adb.shell import ShellResult, ShellStream, collect
-from kheaders_adb.adb.wire import Wire
+from kheaders_adb.adb.shell import ShellResult, Stream, collect
+from kheaders_adb.adb.wire import ServiceFailedError, Wire
 from kheaders_adb.device.script import quote
+from kheaders_adb.device.shells import Shell, find_shell
 from kheaders_adb.device.su import Su
 from kheaders_adb.errors import DeviceChangedError, NoHeadersError
 
@@ -26,6 +28,7 @@ class Device:
         server: the server it hangs on.
         entry: its line in the server's list; the transport id in it pins the connection.
         deadline: bounds everything that is done with this device.
+        shell: how it runs commands.
         su: the su through which commands run; None to run them as adbd's own user.
         round_trips: how many services were opened on the device so far.
         boot_id: the boot that is meant, once the device has been probed; scripts that reach another one (or
@@ -35,6 +38,7 @@ class Device:
     server: AdbServer
     entry: DeviceEntry
     deadline: Deadline
+    shell: Shell = field(default_factory=Shell)
     su: Su | None = None
     round_trips: int = 0
     boot_id: str | None = None
@@ -45,11 +49,11 @@ class Device:
 
         Raises:
             DeviceError: none, several, or one that cannot be used.
-            NoHeadersError: its adbd is too old for shell protocol 2 (before Android 7).
+            NoHeadersError: it runs no commands whose end can be seen.
             TransferError: the server broke off.
         """
         device = cls(server, choose(server.devices(deadline), selection), deadline)
-        device.require_shell_v2()
+        device.find_shell()
         return device
 
     @property
@@ -57,19 +61,35 @@ class Device:
         """The serial, as ``adb -s`` takes it."""
         return self.entry.serial
 
-    def require_shell_v2(self) -> None:
-        """Make sure that the device's shell reports exit codes.
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of how it is spoken with."""
+        notes = [self.shell.note]
+        if self.su is not None and self.su.encoder:
+            command, encoder = self.su.command, self.su.encoder
+            notes.append(f"{command} runs commands on a terminal: binary content by {encoder}")
+        return tuple(filter(None, notes))
+
+    def find_shell(self) -> None:
+        """See how the device runs commands; nothing on it is asked where its features say so.
 
         Raises:
-            NoHeadersError: it does not.
+            NoHeadersError: it runs none whose end can be seen.
+            TransferError, DeadlineError: the conversation broke off.
         """
-        if "shell_v2" not in self.server.features(self.entry, self.deadline):
-            raise NoHeadersError(
-                "its adbd has no shell protocol 2, so a cut transfer could not be told from a whole one",
-                step="connecting",
-                device=self.serial,
-                hint="Android 7 (API 24) or newer is needed; older kernels carry no headers anyway",
-            )
+        step = "finding out how the device runs commands"
+        try:
+            if "shell_v2" in self.server.features(self.entry, self.deadline):
+                return
+        except ServiceFailedError as error:
+            if "unknown host service" not in error.seen:  # a server older than features
+                raise
+        self.shell = find_shell(
+            functools.partial(self.open_service, step=step),
+            self.deadline,
+            step=step,
+            device=self.serial,
+        )
 
     def require_boot(self, boot_id: str | None, *, step: str) -> None:
         """Make sure that it is the boot meant, which is the first one seen, in which something answered.
@@ -90,13 +110,35 @@ class Device:
                 device=self.serial,
             )
 
-    def stream(self, command: str, *, step: str, deadline: Deadline | None = None) -> ShellStream:
-        """Start `command` (a POSIX shell script) and return it running."""
-        if self.su is not None:
-            command = self.su.run(command)
-        return ShellStream(
-            self.open_service(f"shell,v2,raw:{command}", step=step, deadline=deadline)
-        )
+    def stream(
+        self,
+        command: str,
+        *,
+        step: str,
+        deadline: Deadline | None = None,
+        binary: bool = False,
+        held: bool = False,
+    ) -> Stream:
+        """Start `command` (a POSIX shell script) and return it running.
+
+        Args:
+            binary: whether its output is more than text.
+            held: whether it runs until its stdin is closed; without shell protocol 2 others have none.
+
+        Raises:
+            NoHeadersError: this device's shell cannot do that.
+        """
+        try:
+            return self.shell.start(
+                lambda service: self.open_service(service, step=step, deadline=deadline),
+                command,
+                self.su,
+                binary=binary,
+                held=held,
+            )
+        except NoHeadersError as error:
+            error.device = self.serial
+            raise
 
     def open_service(self, service: str, *, step: str, deadline: Deadline | None = None) -> Wire:
         """A connection on which `service` was opened on the device."""
@@ -119,15 +161,17 @@ class Device:
         *,
         step: str,
         deadline: Deadline | None = None,
+        binary: bool = False,
         limit_bytes: int = _MAX_OUTPUT_BYTES,
     ) -> ShellResult:
-        """Run `command` to its end with an empty standard input.
+        """Run `command` to its end with an empty standard input; `binary`: its output is more than text.
 
         Raises:
+            NoHeadersError: this device's shell cannot do that.
             TransferError: the connection broke, the exit code is missing, or there was too much output.
             DeadlineError: it took too long.
         """
-        stream = self.stream(command, step=step, deadline=deadline)
+        stream = self.stream(command, step=step, deadline=deadline, binary=binary)
         try:
             stream.close_stdin()
         except BaseException:

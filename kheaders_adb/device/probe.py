@@ -14,9 +14,11 @@ from hashlib import sha256
 from pathlib import PurePosixPath
 
 from kheaders_adb.adb.deadline import Deadline
+from kheaders_adb.adb.sync import FileFailedError, receive_file
+from kheaders_adb.adb.wire import ServiceFailedError, Wire
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.script import compose
-from kheaders_adb.errors import TransferError
+from kheaders_adb.errors import PrivilegeError, TransferError
 from kheaders_adb.kernel.config import split_config
 from kheaders_adb.kernel.notes import parse_build_id
 from kheaders_adb.model import KernelIdentity, SourceKind
@@ -43,6 +45,9 @@ WORK_PLACES = ("/data/local/tmp", "/tmp", "/dev")  # noqa: S108 - a folder of ot
 """Where the work folder may be: Android's place, a recovery's, root's last resort where disks are full."""
 
 _WORK = re.compile(rf"/.*/{WORK_NAME}(\.[0-9]+)?")
+_BOOT_ID_PATH = PurePosixPath("/proc/sys/kernel/random/boot_id")
+_BINARY_PATHS = (PurePosixPath("/proc/config.gz"), PurePosixPath("/sys/kernel/notes"))
+_MAX_BINARY_BYTES = 1024 * 1024
 _BOOT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -147,9 +152,13 @@ def probe(device: Device, *, deadline: Deadline | None = None) -> Probe:
     """
     step = "probing the device"
     mark = f"@{secrets.token_hex(8)}"
-    result = device.run(probe_script(mark), step=step, deadline=deadline)
+    # What a terminal would alter and nothing there can encode, adbd's own file service still gives whole.
+    beside = None if device.shell.carries_binary else _read_beside(device, step, deadline)
+    result = device.run(
+        probe_script(mark), step=step, deadline=deadline, binary=device.shell.carries_binary
+    )
     try:
-        about = parse_probe(result.stdout, mark)
+        about = parse_probe(result.stdout, mark, beside)
     except ValueError as error:
         said = one_line(result.stderr.decode("utf-8", "replace"))[:200]
         raise ProbeFailedError(
@@ -160,6 +169,31 @@ def probe(device: Device, *, deadline: Deadline | None = None) -> Probe:
         ) from error
     device.require_boot(about.identity.boot_id, step=step)
     return about
+
+
+def _read_beside(device: Device, step: str, deadline: Deadline | None) -> bytes:
+    """What the script's section of binary content holds, as far as adbd itself may read it."""
+    found = b""
+    for path in _BINARY_PATHS:
+        try:
+            # A failure ends the connection, so each file has its own; which boot answers there is read there.
+            with device.open_service("sync:", step=step, deadline=deadline) as wire:
+                boot_id = _receive(wire, _BOOT_ID_PATH)
+                content = _receive(wire, path)
+        except (PrivilegeError, FileFailedError, ServiceFailedError):
+            continue
+        device.require_boot(parse_boot_id(boot_id.decode("ascii", "replace")), step=step)
+        found += content
+    return found
+
+
+def _receive(wire: Wire, path: PurePosixPath) -> bytes:
+    content = b""
+    for chunk in receive_file(wire, path):
+        content += chunk
+        if len(content) > _MAX_BINARY_BYTES:
+            raise wire.lost(f"{path} has no end")
+    return content
 
 
 def probe_script(mark: str) -> str:
@@ -179,8 +213,13 @@ def probe_script(mark: str) -> str:
     )
 
 
-def parse_probe(output: bytes, mark: str) -> Probe:
+def parse_probe(output: bytes, mark: str, binary: bytes | None = None) -> Probe:
     """Take the script's output apart.
+
+    Args:
+        output: what it wrote.
+        mark: what starts its sections.
+        binary: the content of its section "binary", where that came in another way.
 
     Raises:
         ValueError: it does not hold what the script always writes.
@@ -197,7 +236,7 @@ def parse_probe(output: bytes, mark: str) -> Probe:
     version, _, machine = rest.rpartition(" ")
     if not version:
         raise ValueError(f"uname on the device said {f'{release} {rest}'.strip() or 'nothing'!r}")
-    config, notes = split_config(sections.get("binary", b""))
+    config, notes = split_config(sections.get("binary", b"") if binary is None else binary)
     uid = _text(sections, "uid")
     identity = KernelIdentity(
         release=release,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-from kheaders_adb.adb.shell import ShellStream
+from kheaders_adb.adb.shell import Stream
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.script import compose
 from kheaders_adb.errors import (
@@ -59,7 +59,7 @@ def push_tree(
 
     Raises:
         UsageError: `target` holds something else, or is no absolute path.
-        NoHeadersError: the device has no tar.
+        NoHeadersError: the device has no tar, or no shell protocol 2.
         StoreError: the tree is not as its manifest says; or it could not be unpacked there: the disk is full,
             the shell may not write, or the file system cannot hold it.
         TransferError, DeadlineError: the connection broke, or it took too long.
@@ -71,6 +71,13 @@ def push_tree(
     """
     if target is not None and not target.is_absolute():
         raise UsageError(f"{target} is not an absolute path", step=_STEP, device=device.serial)
+    if not device.shell.is_v2:
+        raise NoHeadersError(
+            "its adbd has no shell protocol 2, so that commands there have no input",
+            step=_STEP,
+            device=device.serial,
+            hint="copy the tree that `kheaders-adb path` names by hand",
+        )
     content = [entry for entry in entries if entry.kind in _SENT]
     count = _count(content)
     stream = device.stream(push_script(name, count, target, device.boot_id), step=_STEP)
@@ -122,7 +129,7 @@ def _count(entries: Iterable[Entry]) -> int:
     )
 
 
-def _talk(device: Device, stream: ShellStream, chunks: Iterable[bytes]) -> tuple[str, bool]:
+def _talk(device: Device, stream: Stream, chunks: Iterable[bytes]) -> tuple[str, bool]:
     lines = _lines(stream)
     where, state = next(lines, ""), next(lines, "")
     if state == "absent":
@@ -172,7 +179,7 @@ def _talk(device: Device, stream: ShellStream, chunks: Iterable[bytes]) -> tuple
     )
 
 
-def _lines(stream: ShellStream) -> Iterator[str]:
+def _lines(stream: Stream) -> Iterator[str]:
     rest = b""
     for chunk in stream:
         *whole, rest = (rest + chunk).split(b"\n")

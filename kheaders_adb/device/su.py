@@ -89,10 +89,12 @@ class Su:
     Attributes:
         command: which su.
         dialect: how it takes a command.
+        encoder: what writes binary output in base64, for a su that runs its command on a terminal; or empty.
     """
 
     command: SuCommand
     dialect: SuDialect
+    encoder: str = ""
 
     def run(self, script: str) -> str:
         """The command line that lets it run a script."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.managers import Manager, find_managers
 from kheaders_adb.device.probe import Probe, ProbeFailedError, probe
+from kheaders_adb.device.shells import FIND_ENCODER, parse_encoder
 from kheaders_adb.device.su import Su, SuCommand
 from kheaders_adb.errors import DeadlineError, KheadersError, PrivilegeError
 
@@ -27,7 +29,7 @@ def become_root(device: Device, command: SuCommand, say: Say) -> Probe:
 
     Raises:
         PrivilegeError: it gives no root.
-        TransferError: the connection broke.
+        TransferError, DeadlineError: the connection broke, or all of the time is over.
     """
     step = "asking su for root"
     said: list[str] = []
@@ -44,6 +46,9 @@ def become_root(device: Device, command: SuCommand, say: Say) -> Probe:
             about = probe(device, deadline=device.deadline.sooner(SU_WAIT_S))
         except DeadlineError as error:
             device.su = None
+            if device.deadline.expired:
+                error.step = step
+                raise
             raise PrivilegeError(
                 f"{command} did not answer within {SU_WAIT_S:g} s",
                 step=step,
@@ -58,13 +63,7 @@ def become_root(device: Device, command: SuCommand, say: Say) -> Probe:
         finally:
             note.cancel()
         if about.is_root and about.alters_bytes:
-            device.su = None
-            raise PrivilegeError(
-                f"{command} runs commands on a terminal, which alters what is read through it",
-                step=step,
-                device=device.serial,
-                hint="name another su with --su-command, or do without: --privilege none",
-            )
+            return _encoded(device, device.su, step)
         if about.is_root:
             return about
         said.append(f"it gave uid {about.uid}")
@@ -76,6 +75,25 @@ def become_root(device: Device, command: SuCommand, say: Say) -> Probe:
         device=device.serial,
         hint="allow the shell in the app that manages root on the device, or name another su with "
         "--su-command",
+    )
+
+
+def _encoded(device: Device, su: Su, step: str) -> Probe:
+    """The probe made again by root through a su on a terminal, in an encoding that no terminal alters."""
+    deadline = device.deadline.sooner(SU_WAIT_S)
+    encoder = parse_encoder(device.run(FIND_ENCODER, step=step, deadline=deadline).stdout)
+    if encoder:
+        device.su = replace(su, encoder=encoder)
+        about = probe(device, deadline=deadline)
+        if about.is_root and not about.alters_bytes:
+            return about
+    device.su = None
+    raise PrivilegeError(
+        f"{su.command} runs commands on a terminal, which alters what is read through it, and there is no "
+        "base64 to keep it from that",
+        step=step,
+        device=device.serial,
+        hint="name another su with --su-command, or do without: --privilege none",
     )
 
 

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from kheaders_adb.adb.shell import ShellStream
+from kheaders_adb.adb.shell import Stream
 from kheaders_adb.adb.sync import file_size, receive_file
 from kheaders_adb.adb.wire import ServiceFailedError, Wire
 from kheaders_adb.device.device import Device
@@ -64,7 +64,7 @@ class ArchiveStream:
         self._module_sha256 = module_sha256
         self._known = tuple(known)
         self._run = secrets.token_hex(8)
-        self._script: ShellStream | None = None
+        self._script: Stream | None = None
         # sync speaks for adbd's own user only; and a script that got a module through its stdin has seen
         # that end, by which it would be told that the archive has been read.
         self._beside = beside and device.su is None and not payload
@@ -113,7 +113,9 @@ class ArchiveStream:
             known=self._known,
             beside=self._beside,
         )
-        self._script = self._device.stream(script, step=self._reading.step)
+        self._script = self._device.stream(
+            script, step=self._reading.step, binary=not self._beside, held=self._beside
+        )
         if self._payload:
             self._script.send_stdin(self._payload)
         if not self._beside:

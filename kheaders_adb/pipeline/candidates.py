@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kheaders_adb.adb.deadline import Deadline
 from kheaders_adb.archive.carve import CarvedModule, carve_module
 from kheaders_adb.archive.pack import read_module
 from kheaders_adb.archive.reader import read_archive
@@ -20,6 +21,7 @@ from kheaders_adb.model import Level, Verdict
 from kheaders_adb.pipeline.surveying import survey_archive
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
 
+_STEP = "choosing a module"
 _RANK = {
     Level.EXACT: 0,
     Level.CONSISTENT: 1,
@@ -52,12 +54,13 @@ def best_module(
     Raises:
         UsageError: it is not there, or none of those in a folder can be used; the message says why.
         ArchiveError: the one that was named is damaged, unsafe or another module.
+        DeadlineError: the device's time is over.
     """
     best: Candidate | None = None
     usable, rejected = 0, []
     for path in _module_files(module):
         try:
-            candidate = _examine(path, probe, limits)
+            candidate = _examine(path, probe, limits, device.deadline)
         except (ArchiveError, UsageError) as error:
             if not module.is_dir():
                 raise
@@ -70,7 +73,7 @@ def best_module(
         raise UsageError(
             f"{module} holds no usable kheaders.ko"
             + "".join(f"\n    {reason}" for reason in rejected[:5]),
-            step="choosing a module",
+            step=_STEP,
             device=device.serial,
             hint="give the kheaders.ko of the running kernel's build",
         )
@@ -85,14 +88,16 @@ def best_module(
     )
 
 
-def holds_archive(module: Path, sha256: str, limits: Limits | None) -> bool:
+def holds_archive(module: Path, sha256: str, limits: Limits | None, deadline: Deadline) -> bool:
     """Whether a kheaders.ko, or one in a folder of them, holds the archive of this sha256.
 
     Raises:
+        DeadlineError: it took too long to find out.
         UsageError: it is not there, or cannot be read.
         ArchiveError: the one that was named is damaged or another module.
     """
     for path in _module_files(module):
+        deadline.require(step=_STEP)
         try:
             archive = carve_module(path, limits or Limits()).archive
         except (ArchiveError, UsageError):
@@ -110,19 +115,22 @@ def _rank(candidate: Candidate, probe: Probe) -> tuple[int, int, bool, str]:
     return (_RANK[verdict.level], len(verdict.differing), not same_vermagic, str(candidate.path))
 
 
-def _examine(path: Path, probe: Probe, limits: Limits) -> Candidate:
+def _examine(path: Path, probe: Probe, limits: Limits, deadline: Deadline) -> Candidate:
+    deadline.require(step=_STEP)
     carved = carve_module(path, limits)
-    return Candidate(path, carved, examine(carved, probe, limits))
+    return Candidate(path, carved, examine(carved, probe, limits, deadline))
 
 
-def examine(carved: CarvedModule, probe: Probe, limits: Limits) -> Verdict:
+def examine(carved: CarvedModule, probe: Probe, limits: Limits, deadline: Deadline) -> Verdict:
     """How a module's archive fits the running kernel, as far as can be told before it is loaded.
 
     Raises:
         ArchiveError: the archive is damaged or unsafe.
+        DeadlineError: reading it took too long.
     """
     collector = FactCollector()
     for member, content in read_archive((carved.archive,), limits):
+        deadline.require(step=_STEP)
         collector.add(member.path, content)
     return match(
         probe.identity,
@@ -136,8 +144,11 @@ def _module_files(module: Path) -> Iterable[Path]:
     if module.is_dir():
         return sorted(path for path in module.rglob("*.ko*") if path.is_file())
     if not module.exists():
+        raise UsageError(f"{module} does not exist", step=_STEP, hint="check --module")
+    if not module.is_file():
+        # It is read more than once; and one that nobody writes into would be waited for in vain.
         raise UsageError(
-            f"{module} does not exist", step="choosing a module", hint="check --module"
+            f"{module} is neither a file nor a folder", step=_STEP, hint="check --module"
         )
     return (module,)
 

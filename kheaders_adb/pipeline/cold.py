@@ -102,7 +102,7 @@ def fetch(
             refused.append(error)
         else:
             skipped = tuple(f"skipped, {error.step}: {error.seen}" for error in refused)
-            return replace(fetched, notes=skipped + plan.notes + fetched.notes)
+            return replace(fetched, notes=skipped + plan.notes + fetched.notes + device.notes)
         started_s = time.monotonic()
     raise _with(_worst(refused), refused)
 

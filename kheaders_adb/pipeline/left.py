@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from kheaders_adb.adb.deadline import Deadline
-from kheaders_adb.adb.select import Selection, choose
+from kheaders_adb.adb.select import Selection
 from kheaders_adb.adb.server import AdbServer
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.lease import sweep_all
@@ -84,11 +84,7 @@ def undo(
             if claim is None:
                 continue
             try:
-                device = Device(
-                    server,
-                    choose(server.devices(deadline), Selection(serial=change.serial)),
-                    deadline,
-                )
+                device = Device.select(server, Selection(serial=change.serial), deadline)
                 about = probe(device)
                 confirm(device)
                 if _is_over(change, about):

@@ -16,6 +16,7 @@ from kheaders_adb.errors import (
     DeviceChangedError,
     KheadersError,
     MismatchError,
+    NoHeadersError,
     PrivilegeError,
 )
 from kheaders_adb.model import HeaderSource, Level, SourceKind, Via
@@ -190,7 +191,7 @@ def _from_host(
     if via is Via.CARVE:
         yield carved
         return
-    if obstacle := _cannot_load(probe):
+    if obstacle := _cannot_load(probe) or _cannot_bring(device):
         if via is Via.LOAD:
             raise _not_loadable(device, best.path, obstacle)
         yield _noting(carved, f"carved instead of loaded: {obstacle}")
@@ -255,7 +256,7 @@ def _from_device(
                     tolerance,
                     limits,
                 )
-            except (ArchiveError, MismatchError, PrivilegeError) as error:
+            except (ArchiveError, MismatchError, NoHeadersError) as error:
                 yield Unusable(error)
 
 
@@ -284,7 +285,7 @@ def _examined(
     if via is Via.CARVE:
         yield carved
         return
-    verdict = examine(module, probe, limits)
+    verdict = examine(module, probe, limits, device.deadline)
     if verdict.level is Level.MISMATCH:
         if not (tolerance.accepts(verdict) or tolerance.repairs(verdict)):
             raise mismatch_error(
@@ -319,7 +320,8 @@ def _fetch_carved(
     """A module on the device, taken apart here: its sha256, the boot it was read in, whether it is packed."""
     step = f"reading {path}"
     # The boot_id is read by the same shell: another connection might reach another boot, or device.
-    stream = device.stream(f"cat {_BOOT_ID} >&2; exec cat {quote(path)}", step=step)
+    command = f"cat {_BOOT_ID} >&2; exec cat {quote(path)}"
+    stream = device.stream(command, step=step, binary=True)
     data = bytearray()
     try:
         stream.close_stdin()
@@ -368,6 +370,12 @@ def _cannot_load(probe: Probe) -> str | None:
     if probe.modules_disabled:
         return "loading modules is switched off until the next boot (kernel.modules_disabled=1)"
     return None
+
+
+def _cannot_bring(device: Device) -> str | None:
+    if device.shell.is_v2:
+        return None
+    return "without shell protocol 2 no file can be brought to the device"
 
 
 def _not_loadable(device: Device, path: PurePath, obstacle: str | None) -> PrivilegeError:

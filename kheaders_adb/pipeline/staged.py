@@ -68,7 +68,11 @@ def _judge(
     if record.rules != RULES:
         return _no(f"it was judged by the rules of kheaders-adb {record.tool_version}")
     shown = [archive for archive in about.archives if archive.readable]
-    if options.module is not None and not shown and not _holds(options.module, record, options):
+    if (
+        options.module is not None
+        and not shown
+        and not _holds(device, options.module, record, options)
+    ):
         return _no("the module given holds another archive than the one that is staged")
     # What counts is what was read now: a record may know more, by root's eyes.
     names_build = about.identity.evidence is Evidence.BUILD_ID
@@ -105,11 +109,11 @@ def _no(reason: str) -> Reuse:
     return Reuse(Grounds.NONE, reason)
 
 
-def _holds(module: Path, record: KernelRecord, options: Options) -> bool:
+def _holds(device: Device, module: Path, record: KernelRecord, options: Options) -> bool:
     """Whether a module given, or one in the folder given, holds the archive that is staged."""
     from kheaders_adb.pipeline.candidates import holds_archive  # with all that carving takes
 
-    return holds_archive(module, record.archive.sha256, options.limits)
+    return holds_archive(module, record.archive.sha256, options.limits, device.deadline)
 
 
 def _find_boot(store: Store, seen: KernelIdentity, serial: str) -> KernelRecord | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .campaign import Case, FaultAt
-from .devices import Headers, State, Su
+from .devices import Adbd, Headers, State, Su
 from .faults import ACCEPT, Action
 from .protocol import SHELL_HEADER, ShellId, shell_packet
 
@@ -289,8 +289,9 @@ def shells() -> Iterator[Case]:
             yield Case(
                 f"F12 {name}: {what}", (FaultAt(Action.INSERT, service, 4, data=data),), allowed
             )
-    yield Case("F13 no shell v2", (), frozenset({4}), device={"features": ("cmd", "stat_v2")})
-    yield Case("F13 no features at all", (), frozenset({4}), device={"features": ()})
+    yield Case("F13 no shell v2", (), OK, device={"features": ("cmd", "stat_v2")})
+    yield Case("F13 no features at all", (), OK, device={"features": ()})
+    yield Case("F13 nor exec", (), OK, device={"features": (), "adbd": Adbd.ANDROID_4})
     yield Case(
         "F14 su blocks",
         (),

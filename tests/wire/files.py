@@ -24,7 +24,7 @@ from pathlib import Path
 
 from .kernel import Kernel, packed
 from .protocol import raw_bytes
-from .tools import TOOLS, disk_shim, own, toolbox
+from .tools import TOOLS, own, shim, toolbox
 from .traits import (
     ARCHIVE_PATH,
     Adbd,
@@ -293,7 +293,7 @@ class DeviceFiles:
             for name, kind in _DISK_VARIABLES.items()
         }
         return {
-            **({"LD_PRELOAD": str(disk_shim(self.home.parent)), **faulty} if self.disks else {}),
+            **({"LD_PRELOAD": str(shim(self.home.parent, "disk")), **faulty} if self.disks else {}),
             "PATH": str(self._binaries),
             "FAKE_UID": str(self.uid),
             "FAKE_STATE": str(self.files_state),

@@ -22,7 +22,7 @@ import pytest
 
 from .cases import PROBE, READ
 from .client import store_problems
-from .devices import ARCHIVE_PATH, Device, Headers, Packing, State, Su
+from .devices import ARCHIVE_PATH, Adbd, Device, Headers, Packing, State, Su
 from .faults import Action, wait_until
 from .kernel import Kernel, packed
 from .server import Server
@@ -131,7 +131,6 @@ def test_a_second_pull_is_one_round_trip_and_moves_no_archive(cli: Cli, server: 
         ({"state": State.NO_PERMISSIONS}, 3, "udev"),
         ({"headers": Headers.ABSENT}, 4, "--module"),
         ({"uid": 2000, "debuggable": False}, 4, "root"),
-        ({"features": ("cmd",)}, 4, "Android 7"),
         ({"uid": 2000, "su": Su.DENIED, "debuggable": False}, 4, "root"),
     ],
     ids=lambda value: str(value) if isinstance(value, int) else None,
@@ -145,6 +144,24 @@ def test_what_cannot_be_is_explained(
     assert done.out == ""
     assert "PHONE" in done.err
     assert said in done.err
+
+
+def test_doctor_says_how_a_device_runs_commands(cli: Cli, server: Server) -> None:
+    server.add_device("NEW")
+    server.add_device("OLD", features=(), adbd=Adbd.ANDROID_4)
+    server.add_device("MUTE", features=())
+    server.inject(
+        Action.REPLACE, "^(shell|exec)", serial="MUTE", data=b"FAIL0006closed", repeat=True
+    )
+    lines = cli("doctor").out.splitlines()
+    assert any(line.startswith("ok") and line.endswith("NEW: device") for line in lines)
+    assert any(
+        "OLD: device, without shell protocol 2: output through shell:" in line for line in lines
+    )
+    assert any(
+        line.startswith("warn") and "MUTE: it runs no command whose end can be seen" in line
+        for line in lines
+    )
 
 
 def test_no_device(cli: Cli) -> None:

@@ -72,8 +72,15 @@ def test_a_module_given_is_compared_with_what_is_staged(server: Server, tmp_path
 
 
 def test_a_su_on_a_terminal_is_refused_by_name(server: Server, tmp_path: Path) -> None:
-    """It turns LF into CR LF: what is read through it is damaged, and nobody would know by what."""
-    server.add_device("PHONE", uid=2000, debuggable=False, su=Su.MAGISK, su_quirk=SuQuirk.PTY)
+    """It turns LF into CR LF; without base64 what is read through it is damaged."""
+    server.add_device(
+        "PHONE",
+        uid=2000,
+        debuggable=False,
+        su=Su.MAGISK,
+        su_quirk=SuQuirk.PTY,
+        without=("base64",),
+    )
     with pytest.raises(PrivilegeError) as caught:
         pull(server.port, tmp_path / "store", serial=None, timeout_s=20)
     assert "runs commands on a terminal" in str(caught.value)
@@ -81,7 +88,12 @@ def test_a_su_on_a_terminal_is_refused_by_name(server: Server, tmp_path: Path) -
 
 def test_where_adb_root_is_granted_that_is_taken_instead(server: Server, tmp_path: Path) -> None:
     phone = server.add_device(
-        "PHONE", uid=2000, debuggable=True, su=Su.MAGISK, su_quirk=SuQuirk.PTY
+        "PHONE",
+        uid=2000,
+        debuggable=True,
+        su=Su.MAGISK,
+        su_quirk=SuQuirk.PTY,
+        without=("base64",),
     )
     staged = pull(server.port, tmp_path / "store", serial=None, timeout_s=30)
     assert (staged.verdict.level, staged.archive.sha256) == (

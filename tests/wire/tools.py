@@ -14,7 +14,7 @@ OTHER_UID = 10_123
 """An app's user; only root can make files of another user, so tests of them need it."""
 
 _HOST_TOOLS = """
-    awk base64 basename cat chmod cmp cp cut date dd dirname du echo env expr false find grep gzip head kill
+    awk basename cat chmod cmp cp cut date dd dirname du echo env expr false find grep gzip head kill
     ln ls md5sum mkdir mktemp mv nohup od printf readlink realpath rm rmdir sed seq sh sha256sum sleep sort
     stat sync tail tar tee test timeout touch tr true uniq wc xargs zcat
 """
@@ -23,8 +23,9 @@ _HOST_TOOLS = """
 @functools.cache
 def _host_tools() -> tuple[tuple[str, str], ...]:
     """The host's tools that a device has as well: name and path."""
-    names = _HOST_TOOLS.split()
-    return tuple((name, found) for name in names if (found := shutil.which(name)) is not None)
+    names = {name: name for name in _HOST_TOOLS.split()} | {"host-base64": "base64"}
+    found = ((name, shutil.which(theirs)) for name, theirs in names.items())
+    return tuple((name, path) for name, path in found if path is not None)
 
 
 def toolbox(place: Path, su_name: str, without: tuple[str, ...]) -> Path:
@@ -47,14 +48,14 @@ def toolbox(place: Path, su_name: str, without: tuple[str, ...]) -> Path:
     return folder
 
 
-def disk_shim(place: Path) -> Path:
-    """The library that lets system calls fail, made once below ``place``."""
-    library = place / "disk.so"
+def shim(place: Path, name: str) -> Path:
+    """A library that lets system calls fail, made of ``name``.c once below ``place``."""
+    library = place / f"{name}.so"
     if not library.exists():
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None:
-            raise RuntimeError("faulty disks need a C compiler (apt install gcc libc6-dev)")
-        source = Path(__file__).with_name("disk.c")
+            raise RuntimeError("faults of the system need a C compiler (apt install gcc libc6-dev)")
+        source = Path(__file__).with_name(f"{name}.c")
         command = [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]
         subprocess.run([*command, library, source], check=True)
     return library

@@ -118,7 +118,7 @@ def test_the_binary_is_the_one_that_the_user_names(
     adb: Callable[[str], Path], tmp_path: Path
 ) -> None:
     adb(LISTENS)
-    assert adb_binary() == tmp_path / "adb"
+    assert adb_binary(Deadline.after(30)) == tmp_path / "adb"
 
 
 def log_of(folder: Path) -> Path:

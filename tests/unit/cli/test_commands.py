@@ -248,7 +248,8 @@ def test_devices(run: Run, server: Server) -> None:
     server.add_device("MODULE", kernel=OTHER, headers=Headers.MODULE, usb=False)
     server.add_device("NONE", kernel=OTHER, headers=Headers.ABSENT, uid=2000, debuggable=False)
     server.add_device("SHY", state=State.UNAUTHORIZED)
-    server.add_device("OLD", features=("cmd",))
+    server.add_device("OLD", kernel=OTHER, features=("cmd",))
+    server.add_device("ODD", features_failure="not today")
     assert run("pull", "-s", "BUILTIN").code == 0
     done = run("devices")
     assert done.code == 0
@@ -260,8 +261,8 @@ def test_devices(run: Run, server: Server) -> None:
     assert (rows["BUILTIN"]["staged"], rows["MODULE"]["staged"]) == (True, False)
     assert rows["NONE"]["root"] is False
     assert rows["SHY"]["state"] == "unauthorized"
-    assert "Android 7" not in (rows["OLD"]["error"] or "")
-    assert rows["OLD"]["error"]
+    assert rows["OLD"]["error"] is None
+    assert "not today" in rows["ODD"]["error"]
 
 
 def test_no_devices(run: Run, server: Server) -> None:

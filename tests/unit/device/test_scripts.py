@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import PurePosixPath
+from typing import NoReturn
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,9 @@ from kheaders_adb.device.lease import MAX_KNOWN, read_script, sweep_script
 from kheaders_adb.device.probe import probe_script
 from kheaders_adb.device.push import push_script
 from kheaders_adb.device.script import FOLDER, compose, name_line, quote
-from kheaders_adb.device.su import Su, SuCommand
+from kheaders_adb.device.shells import Shell
+from kheaders_adb.device.su import Su, SuCommand, SuDialect
+from kheaders_adb.errors import NoHeadersError
 from tests.unit.device.helpers import generated
 
 RUN = "0123456789abcdef"
@@ -122,6 +125,27 @@ def test_they_fit_into_one_request_of_old_devices(name: str) -> None:
     longest = max(len(f"shell,v2,raw:{command}".encode()) for command in commands)
 
     assert longest <= MAX_REQUEST_BYTES
+
+
+class _SentError(Exception):
+    """The request would have been sent."""
+
+
+@pytest.mark.parametrize("su", [None, Su(SuCommand(), SuDialect.NAME)])
+@pytest.mark.parametrize("name", sorted({*SCRIPTS} - {"read, bringing", "push"}))
+def test_they_fit_where_a_shell_must_say_where_output_ends(name: str, su: Su | None) -> None:
+    """Of Android 4's adbd as well; but for what has an input, which takes shell protocol 2."""
+
+    def sent(service: str) -> NoReturn:
+        assert name_line(name.partition(",")[0]) in service
+        raise _SentError
+
+    shell = Shell("shell:", on_terminal=True, encoder="busybox base64")
+    held = name == "read"
+    with pytest.raises(_SentError):
+        shell.start(sent, SCRIPTS[name], su, binary=not held, held=held)
+    with pytest.raises(NoHeadersError, match="longer than an old adbd takes"):
+        shell.start(sent, SCRIPTS[name].ljust(4096), su, binary=not held, held=held)
 
 
 def test_only_so_many_known_archives_are_named() -> None:
