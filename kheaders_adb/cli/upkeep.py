@@ -134,6 +134,7 @@ def gc(
                 "kept": done.kept,
                 "trees": list(done.trees),
                 "archives": list(done.archives),
+                "configs": list(done.configs),
                 "broken": [str(found.path) for found in done.broken],
                 "litter": done.litter,
                 "freed_bytes": done.freed_bytes,

@@ -197,6 +197,8 @@ class _Pull:
             self.store,
             judge,
             config=config,
+            config_text=self.about.config,
+            vermagic=vermagic,
             serial=self.device.serial,
             tolerance=self.options.tolerance,
             limits=self.options.limits or DEFAULT_LIMITS,

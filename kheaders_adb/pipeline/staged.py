@@ -54,7 +54,8 @@ def find_staged(store: Store, about: Probe, device: Device, options: Options) ->
     if reuse.grounds is Grounds.NONE:
         return Found(None, reuse)
     known = replace(record.identity, boot_id=about.identity.boot_id)
-    used = store.find(known, serial, proven=True)
+    archive = record.archive.sha256 if reuse.grounds is Grounds.DIGEST else None
+    used = store.find(known, serial, proven=True, archive=archive, config=about.config)
     if used is None or used.archive != record.archive:
         return Found(None, Reuse(Grounds.NONE, "what was staged is not there any more"))
     return Found(used, reuse)

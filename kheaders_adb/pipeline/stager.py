@@ -58,6 +58,9 @@ class Stager:
         store: the store.
         judge: called with what an archive says once all of it has come.
         config: the running kernel's configuration, for regenerating autoconf.h; None if unknown.
+        config_text: the text of that, which the store keeps.
+        module_sha256: of the module that the archive is in, as a file that was read here; or None.
+        vermagic: that module's.
         serial: the device that it is for, or None.
         tolerance: what to do with headers that do not belong to the kernel.
         limits: caps for the archive.
@@ -68,6 +71,9 @@ class Stager:
     store: Store
     judge: Callable[[ArchiveFacts], Judged]
     config: dict[str, str] | None = None
+    config_text: bytes | None = None
+    module_sha256: str | None = None
+    vermagic: str | None = None
     serial: str | None = None
     tolerance: Tolerance = Tolerance.NOTHING
     limits: Limits = DEFAULT_LIMITS
@@ -193,8 +199,10 @@ class Stager:
             tool_version=__version__,
             serial=self.serial,
             staged_at=self.store.now(),
+            module_sha256=self.module_sha256,
+            vermagic=self.vermagic,
         )
-        self.store.record(record)
+        self.store.record(record, self.config_text)
         return record
 
 
