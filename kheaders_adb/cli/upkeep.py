@@ -197,7 +197,7 @@ def export(
 
     console = Console.standard(output)
     trees = store.open()
-    record = find_kernel(trees, kernel, console)
+    record = find_kernel(trees, kernel, console, to_use=tree)
     if tree:
         count = export_tree(trees, record, file)
         console.say(f"{file}: {count} files of {record.identity.release}")

@@ -178,7 +178,7 @@ class Lookup:
         raise StoreError(
             f"{path} is missing or damaged",
             step="reading the archive",
-            hint="add --refresh: then it is read from the device again",
+            hint="run `kheaders-adb pull --refresh`, or import the archive again",
         )
 
     def read_config(self, sha256: str | None) -> bytes | None:
