@@ -283,7 +283,8 @@ class Grounds(enum.StrEnum):
     """What a staged tree is used again on.
 
     ``build-id`` names the build; ``boot``: it was staged from this device in this boot; ``digest``: the
-    device itself says that its archive has the staged one's sha256; ``none``: it is not used again.
+    device itself says that its archive, or its kheaders.ko, has the staged one's sha256; ``none``: it is not
+    used again.
     """
 
     BUILD_ID = "build-id"
@@ -294,10 +295,18 @@ class Grounds(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reuse:
-    """Whether what was staged is used again: on what grounds, and why, for a reader."""
+    """Whether what was staged is used again: on what grounds, and why.
+
+    Attributes:
+        grounds: the grounds.
+        reason: why, for a reader.
+        is_unproven: whether it was staged elsewhere or in another boot, and nothing but the build-id, which a
+            device may copy, says that it is the same.
+    """
 
     grounds: Grounds
     reason: str
+    is_unproven: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ def names_a_device(target: Target) -> bool:
 def staged_tree(choice: StoreChoice, kernel: str, console: Console) -> Chosen:
     """The tree of a staged kernel; no device is asked."""
     store = choice.open()
-    record = find_kernel(store, kernel, console)
+    record = find_kernel(store, kernel, console, to_use=True)
     with store.in_use_if_there(record) as is_there:  # else it may vanish between two of its files
         if not is_there:
             raise tree_gone(store, record)

@@ -9,7 +9,8 @@ import typer
 
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
-from kheaders_adb.errors import StoreError
+from kheaders_adb.errors import KheadersError, StoreError
+from kheaders_adb.store.records import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,14 +19,51 @@ if TYPE_CHECKING:
     from kheaders_adb.store import BrokenRecord, KernelRecord, Store
 
 
-def find_kernel(store: Store, kernel: str, console: Console) -> KernelRecord:
-    """The record that `kernel` means; warns, each time, if its tree is not simply the kernel's."""
+def find_kernel(
+    store: Store, kernel: str, console: Console, *, to_use: bool = False
+) -> KernelRecord:
+    """The record that `kernel` means; warns, each time, if its tree is not simply the kernel's.
+
+    Args:
+        to_use: its tree is going to be used, so that it must belong to the kernel by today's rules.
+
+    Raises:
+        UsageError: none or several are meant.
+        MismatchError, ArchiveError: `to_use`, and today's rules say that it does not belong or refuse it.
+        StoreError: the disk failed.
+    """
     from kheaders_adb.cli.render import verdict_warning
 
-    record = store.resolve(kernel)
+    record = by_todays_rules(store, store.resolve(kernel), console, to_use=to_use)
     if warning := verdict_warning(record.verdict, quiet=console.wanted.quiet):
         console.warn(f"{record.identity.release} ({record.key[:12]}): {warning}")
     return record
+
+
+def by_todays_rules(
+    store: Store, record: KernelRecord, console: Console, *, to_use: bool
+) -> KernelRecord:
+    """The record, judged again from what is stored if older rules have judged it; as `find_kernel`."""
+    if record.rules >= RULES:
+        return record
+    from kheaders_adb.pipeline.rejudged import has_turned, judge_again, turned_error
+
+    name = f"{record.identity.release} ({record.key[:12]})"
+    try:
+        now = judge_again(store, record)
+    except KheadersError as error:
+        if to_use:
+            raise
+        console.warn(f"{name} cannot be judged by today's rules: {error.seen}")
+        return record
+    if to_use and has_turned(record, now):
+        raise turned_error(now)
+    if now.verdict.level is not record.verdict.level:
+        console.say(
+            f"{name}: {now.verdict.level} by today's rules, "
+            f"{record.verdict.level} by those of kheaders-adb {record.tool_version}"
+        )
+    return now
 
 
 def require_tree(store: Store, record: KernelRecord) -> Path:
@@ -73,7 +111,7 @@ def list_kernels(store: StoreChoice, output: Output) -> None:
     console = Console.standard(output)
     trees = store.open()
     scan = trees.scan()
-    records = scan.records
+    records = [by_todays_rules(trees, record, console, to_use=False) for record in scan.records]
     warn_of_broken(console, scan.broken)
     if output.json:
         console.document({"kernels": [record_to_json(trees, record) for record in records]})
@@ -148,7 +186,7 @@ def path(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:
     """Print the path of a staged tree."""
     console = Console.standard(output)
     trees = store.open()
-    record = find_kernel(trees, kernel, console)
+    record = find_kernel(trees, kernel, console, to_use=True)
     tree = require_tree(trees, record)
     if output.json:
         console.document({"kernel": {"key": record.key}, "tree": str(tree)})

@@ -11,6 +11,7 @@ from kheaders_adb.model import (
     HeaderSource,
     KernelIdentity,
     Level,
+    Reuse,
     SourceKind,
     Staged,
     Verdict,
@@ -78,8 +79,12 @@ def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def staged_lines(staged: Staged) -> list[str]:
-    """What a person is told of a pull: the kernel, where its headers came from, and the verdict."""
+def staged_lines(staged: Staged, *, verbose: bool = False) -> list[str]:
+    """What a person is told of a pull: the kernel, where its headers came from, and the verdict.
+
+    Args:
+        verbose: say as well on what grounds what is staged was used again, or why it was not.
+    """
     kernel, source = staged.kernel, staged.source
     build = f", build-id {kernel.build_id[:12]}" if kernel.build_id else ""
     size = f"{staged.archive.size_bytes / 1048576:.1f} MiB"
@@ -93,8 +98,19 @@ def staged_lines(staged: Staged) -> list[str]:
         f"{staged.serial}: kernel {kernel.release} ({kernel.machine}{build})",
         f"  headers: {origin}",
         *([f"  note: {left_out}"] if left_out else []),
+        *([line] if (line := _reuse_line(staged.reuse, verbose=verbose)) else []),
         f"  verdict: {verdict_line(staged.verdict)}",
     ]
+
+
+def _reuse_line(reuse: Reuse | None, *, verbose: bool) -> str | None:
+    if reuse is None:
+        return None
+    if verbose:
+        return f"  reuse: {reuse.grounds} ({reuse.reason})"
+    if reuse.is_unproven:
+        return f"  note: used again by its build-id alone: {reuse.reason}"
+    return None
 
 
 def omitted_line(archive: Archive) -> str | None:

@@ -55,13 +55,14 @@ def ensure_staged(
     return staged, store.within(lambda: device.deadline.remaining_s), device
 
 
-def tell(staged: Staged, console: Console, *, cached: bool = True) -> None:
+def tell(staged: Staged, console: Console, *, cached: bool = True, verbose: bool = False) -> None:
     """Say what was staged, and what must be known of it.
 
     Args:
         cached: whether to speak of headers that were there already; notes and warnings always come.
+        verbose: whether to say why they were used again, or were not.
     """
-    for line in staged_lines(staged) if cached or not staged.cached else ():
+    for line in staged_lines(staged, verbose=verbose) if cached or not staged.cached else ():
         console.say(line)
     for note in staged.notes:
         console.say(f"  note: {note}")

@@ -134,6 +134,7 @@ def gc(
                 "kept": done.kept,
                 "trees": list(done.trees),
                 "archives": list(done.archives),
+                "configs": list(done.configs),
                 "broken": [str(found.path) for found in done.broken],
                 "litter": done.litter,
                 "freed_bytes": done.freed_bytes,
@@ -196,7 +197,7 @@ def export(
 
     console = Console.standard(output)
     trees = store.open()
-    record = find_kernel(trees, kernel, console)
+    record = find_kernel(trees, kernel, console, to_use=tree)
     if tree:
         count = export_tree(trees, record, file)
         console.say(f"{file}: {count} files of {record.identity.release}")

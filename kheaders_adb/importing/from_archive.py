@@ -82,6 +82,7 @@ def import_archive(
         store,
         judge,
         config=None if config is None else parse_config(config),
+        config_text=config,
         serial=serial,
         tolerance=tolerance,
         limits=limits,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kheaders_adb.adb.deadline import Deadline
-from kheaders_adb.archive.carve import CarvedModule, carve_module
+from kheaders_adb.archive.carve import CarvedModule, carve, carve_module
 from kheaders_adb.archive.pack import read_module
 from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.device.device import Device
@@ -18,6 +18,7 @@ from kheaders_adb.kernel.config import parse_config
 from kheaders_adb.kernel.facts import FactCollector
 from kheaders_adb.kernel.match import match
 from kheaders_adb.model import Level, Verdict
+from kheaders_adb.pipeline.plans import InModule
 from kheaders_adb.pipeline.surveying import survey_archive
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
 
@@ -33,11 +34,12 @@ _RANK = {
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A kheaders.ko on the host and how its archive fits the running kernel."""
+    """A kheaders.ko on the host, how its archive fits the running kernel, and the sha256 of it unpacked."""
 
     path: Path
     carved: CarvedModule
     verdict: Verdict
+    sha256: str
 
 
 def best_module(
@@ -117,11 +119,15 @@ def _rank(candidate: Candidate, probe: Probe) -> tuple[int, int, bool, str]:
 
 def _examine(path: Path, probe: Probe, limits: Limits, deadline: Deadline) -> Candidate:
     deadline.require(step=_STEP)
-    carved = carve_module(path, limits)
-    return Candidate(path, carved, examine(carved, probe, limits, deadline))
+    data = read_module(path, limits)
+    carved = carve(data, limits)
+    verdict = examine(carved, probe, limits, deadline)
+    return Candidate(path, carved, verdict, hashlib.sha256(data).hexdigest())
 
 
-def examine(carved: CarvedModule, probe: Probe, limits: Limits, deadline: Deadline) -> Verdict:
+def examine(
+    carved: CarvedModule | InModule, probe: Probe, limits: Limits, deadline: Deadline
+) -> Verdict:
     """How a module's archive fits the running kernel, as far as can be told before it is loaded.
 
     Raises:

@@ -23,7 +23,9 @@ from kheaders_adb.kernel.config import parse_config
 from kheaders_adb.kernel.match import match
 from kheaders_adb.model import ArchiveFacts, Grounds, Reuse
 from kheaders_adb.pipeline.options import Options
-from kheaders_adb.pipeline.source import Carved, OnDevice, Unusable, ways
+from kheaders_adb.pipeline.plans import Carved, OnDevice, Unusable
+from kheaders_adb.pipeline.recalled import recall
+from kheaders_adb.pipeline.source import ways
 from kheaders_adb.pipeline.staged import find_staged
 from kheaders_adb.pipeline.stager import Judged, Stager, require_archive
 from kheaders_adb.store.changes import ChangeKind
@@ -50,6 +52,7 @@ class Fetched:
     reuse: Reuse | None = None
 
 
+_SAME_MODULE = "this device's own sha256 of {} is a stored module's, whose archive was matched anew"
 _SAME_BYTES = Reuse(
     Grounds.DIGEST,
     "this device's own sha256 of the archive is that of a stored one, which was matched anew",
@@ -76,6 +79,7 @@ def fetch(
         tolerance=options.tolerance,
         limits=options.limits,
         doubted=doubted,
+        recall=lambda path: None if options.refresh else recall(device, about, store, path),
     ):
         timing_s["source"] = time.monotonic() - started_s
         if isinstance(plan, Unusable):
@@ -125,6 +129,10 @@ def _with(error: KheadersError, refused: list[KheadersError]) -> KheadersError:
     return error
 
 
+def _recalled(plan: Carved | OnDevice) -> Reuse | None:
+    return Reuse(Grounds.DIGEST, _SAME_MODULE.format(plan.origin)) if plan.recalled else None
+
+
 @dataclass(slots=True)
 class _Pull:
     """One cold pull on its way."""
@@ -149,7 +157,9 @@ class _Pull:
             work=plan.work,
             beside=plan.beside,
         )
-        stager = self._stager(stream.finish, plan.vermagic)
+        # Where it is not known what the archive must be, it may be another module's.
+        module_sha256 = plan.module_sha256 if plan.archive_sha256 else ""
+        stager = self._stager(stream.finish, plan.vermagic, module_sha256)
         with self._noted(plan, stream), stream:
             header = stream.open()
             self.timing_s["open"] = time.monotonic() - started_s
@@ -162,6 +172,7 @@ class _Pull:
                 if known := self._is_known(stream, header):
                     require_archive(known, wanted, self.device.serial)
                     if plan.archive:
+                        reuse = _recalled(plan)
                         record = stager.stage_or_restage(plan.archive)
                     else:
                         reuse = _SAME_BYTES
@@ -202,11 +213,14 @@ class _Pull:
         with self._turn(len(plan.archive)):
             if meanwhile := self._staged_meanwhile():
                 return meanwhile
-            stager = self._stager(lambda: report, plan.vermagic)
+            stager = self._stager(lambda: report, plan.vermagic, plan.module_sha256)
             record = stager.stage_or_restage(plan.archive)
-        return Fetched(record, cached=False, notes=tuple(stager.notes))
+        notes = tuple(stager.notes)
+        return Fetched(record, cached=False, notes=notes, reuse=_recalled(plan))
 
-    def _stager(self, report: Callable[[], ReadReport], vermagic: str | None) -> Stager:
+    def _stager(
+        self, report: Callable[[], ReadReport], vermagic: str | None, module_sha256: str
+    ) -> Stager:
         config = None if self.about.config is None else parse_config(self.about.config)
 
         def judge(facts: ArchiveFacts) -> Judged:
@@ -220,6 +234,9 @@ class _Pull:
             self.store,
             judge,
             config=config,
+            config_text=self.about.config,
+            module_sha256=module_sha256 or None,
+            vermagic=vermagic,
             serial=self.device.serial,
             tolerance=self.options.tolerance,
             limits=self.options.limits or DEFAULT_LIMITS,

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePath, PurePosixPath
 
-from kheaders_adb.archive.carve import CarvedModule, carve
+from kheaders_adb.archive.carve import carve
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.probe import DeviceFile, Probe, parse_boot_id
 from kheaders_adb.device.script import quote
 from kheaders_adb.errors import (
     ArchiveError,
     DeviceChangedError,
-    KheadersError,
     MismatchError,
     NoHeadersError,
     PrivilegeError,
@@ -23,6 +22,7 @@ from kheaders_adb.model import HeaderSource, Level, SourceKind, Via
 from kheaders_adb.pipeline.absence import absence_error
 from kheaders_adb.pipeline.candidates import best_module, examine, read_payload
 from kheaders_adb.pipeline.options import Tolerance
+from kheaders_adb.pipeline.plans import Carved, InModule, OnDevice, Plan, Unusable
 from kheaders_adb.pipeline.stager import mismatch_error
 from kheaders_adb.untrusted.limits import Limits
 from kheaders_adb.untrusted.rules import Rule
@@ -30,77 +30,12 @@ from kheaders_adb.untrusted.text import one_line
 
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
-
-@dataclass(frozen=True, slots=True)
-class OnDevice:
-    """The archive is read on the device, after loading a module if one is named.
-
-    Attributes:
-        module: a kheaders.ko on the device, or None.
-        payload: a kheaders.ko to bring along, or empty.
-        payload_path: where on the host it came from, for the record.
-        archive_sha256: what the archive must then be, or None if that is not known.
-        archive_bytes: its size, or None.
-        vermagic: the module's, if known.
-        notes: what was chosen, and why.
-        archive: the archive itself, if it is at hand already; it is compared with what the kernel then shows.
-        module_sha256: what the module must be; or empty.
-        work: the folder for temporary files on the device; None for the probe's first.
-        beside: whether adbd itself may read the archive, faster than its shell.
-        shown: whether the kernel shows the archive, so that no module has to be loaded.
-    """
-
-    module: PurePosixPath | None = None
-    payload: bytes = b""
-    payload_path: Path | None = None
-    archive_sha256: str | None = None
-    archive_bytes: int | None = None
-    vermagic: str | None = None
-    notes: tuple[str, ...] = ()
-    archive: bytes = b""
-    module_sha256: str = ""
-    work: PurePosixPath | None = None
-    beside: bool = True
-    shown: bool = False
-
-    @property
-    def origin(self) -> str:
-        """The module that it is about; empty where there is none."""
-        return str(self.module or self.payload_path or "")
+#: Gives what is in a module on the device, if that is known without reading it.
+Recall = Callable[[PurePosixPath], InModule | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Carved:
-    """The archive was taken out of a kheaders.ko without loading it.
-
-    Attributes:
-        archive: its bytes.
-        source: the module it was in.
-        vermagic: the module's.
-        notes: what was chosen, and why.
-        boot_id: the device's boot in which the module was read; None for one on the host.
-    """
-
-    archive: bytes
-    source: HeaderSource
-    vermagic: str | None
-    notes: tuple[str, ...] = ()
-    boot_id: str | None = None
-
-    @property
-    def origin(self) -> str:
-        """The module that it is about."""
-        return self.source.path
-
-
-@dataclass(frozen=True, slots=True)
-class Unusable:
-    """A way that was looked at and does not lead to the headers, and why."""
-
-    error: KheadersError
-
-
-Plan = OnDevice | Carved
+def _recall_nothing(_: PurePosixPath) -> None:
+    """Every module has to be read."""
 
 
 def ways(
@@ -112,6 +47,7 @@ def ways(
     tolerance: Tolerance = Tolerance.NOTHING,
     limits: Limits | None = None,
     doubted: Collection[str] = (),
+    recall: Recall = _recall_nothing,
 ) -> Iterator[Plan | Unusable]:
     """The ways to the archive, the best one first; each is worked out when the one before it has failed.
 
@@ -123,6 +59,7 @@ def ways(
         tolerance: carve a module known to be wrong instead of refusing it; it is never inserted.
         limits: caps for the archives inside modules.
         doubted: modules that the kernel refused as another build's, in the course of trying.
+        recall: gives what is in a module on the device, if that is known without reading it.
 
     Raises:
         MismatchError: the module given does not belong to the running kernel; nothing was pushed.
@@ -145,7 +82,7 @@ def ways(
     if module is not None:
         yield from _from_host(device, probe, via, module, tolerance, limits)
     else:
-        yield from _from_device(device, probe, via, tolerance, limits, doubted)
+        yield from _from_device(device, probe, via, tolerance, limits, doubted, recall)
 
 
 def _shown(device: Device, probe: Probe, module: Path | None) -> Iterator[Plan]:
@@ -177,6 +114,7 @@ def _from_host(
         source=HeaderSource(SourceKind.MODULE_CARVED, str(best.path)),
         vermagic=best.carved.vermagic,
         notes=notes,
+        module_sha256=best.sha256,
     )
     if best.verdict.level is Level.MISMATCH:
         if not (tolerance.accepts(best.verdict) or tolerance.repairs(best.verdict)):
@@ -202,7 +140,7 @@ def _from_host(
         payload_path=best.path,
         archive_sha256=hashlib.sha256(best.carved.archive).hexdigest(),
         archive_bytes=len(best.carved.archive),
-        module_sha256=hashlib.sha256(payload).hexdigest(),
+        module_sha256=best.sha256,  # only what was examined is inserted
         vermagic=best.carved.vermagic,
         notes=notes,
     )
@@ -219,6 +157,7 @@ def _from_device(
     tolerance: Tolerance,
     limits: Limits,
     doubted: Collection[str],
+    recall: Recall,
 ) -> Iterator[Plan | Unusable]:
     modules = _in_order(probe)
     if not modules:
@@ -247,10 +186,12 @@ def _from_device(
             carve_only = via is Via.CARVE
         if file.readable:
             try:
+                module = recall(file.path) or _fetch_carved(device, probe, file.path, limits)
                 yield from _examined(
                     device,
                     probe,
                     file.path,
+                    module,
                     Via.CARVE if carve_only else via,
                     obstacle,
                     tolerance,
@@ -269,18 +210,20 @@ def _examined(
     device: Device,
     probe: Probe,
     path: PurePosixPath,
+    module: InModule,
     via: Via,
     obstacle: str | None,
     tolerance: Tolerance,
     limits: Limits,
 ) -> Iterator[Plan]:
     """The ways from a module on the device that can be read: nothing unseen is inserted."""
-    module, sha256, boot_id, is_packed = _fetch_carved(device, probe, path, limits)
     carved = Carved(
         archive=module.archive,
         source=HeaderSource(SourceKind.MODULE_CARVED, str(path)),
         vermagic=module.vermagic,
-        boot_id=boot_id,
+        boot_id=module.boot_id,
+        module_sha256=module.sha256,
+        recalled=module.recalled,
     )
     if via is Via.CARVE:
         yield carved
@@ -296,13 +239,14 @@ def _examined(
     if obstacle is not None:
         yield _noting(carved, f"carved out of {path} instead of loading it: {obstacle}")
         return
-    if is_packed:
+    if module.is_packed:
         # Few tools on devices unpack what they insert.
         yield _noting(carved, f"carved out of {path}, which is compressed, instead of loading it")
         return
     plan = OnDevice(
         module=path,
-        module_sha256=sha256,
+        module_sha256=module.sha256,
+        recalled=module.recalled,
         archive=module.archive,
         archive_sha256=hashlib.sha256(module.archive).hexdigest(),
         archive_bytes=len(module.archive),
@@ -314,10 +258,8 @@ def _examined(
         yield _noting(carved, f"carved out of {path} instead of loading it")
 
 
-def _fetch_carved(
-    device: Device, probe: Probe, path: PurePosixPath, limits: Limits
-) -> tuple[CarvedModule, str, str | None, bool]:
-    """A module on the device, taken apart here: its sha256, the boot it was read in, whether it is packed."""
+def _fetch_carved(device: Device, probe: Probe, path: PurePosixPath, limits: Limits) -> InModule:
+    """A module on the device, taken apart here."""
     step = f"reading {path}"
     # The boot_id is read by the same shell: another connection might reach another boot, or device.
     command = f"cat {_BOOT_ID} >&2; exec cat {quote(path)}"
@@ -351,8 +293,10 @@ def _fetch_carved(
             device=device.serial,
         )
     try:
+        carved = carve(bytes(data), limits)
+        sha256 = hashlib.sha256(data).hexdigest()
         is_packed = not data.startswith(b"\x7fELF")
-        return carve(bytes(data), limits), hashlib.sha256(data).hexdigest(), read_in, is_packed
+        return InModule(carved.archive, carved.vermagic, sha256, read_in, is_packed)
     except ArchiveError as error:
         error.device, error.step = device.serial, f"carving {path}"
         raise

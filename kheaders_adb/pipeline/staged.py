@@ -3,7 +3,8 @@
 Only a build-id names a build.  A configuration or ``uname`` may be those of a rebuilt kernel, so that they
 count for the device and the boot in which the headers were read, and for nothing else.  And what a device
 says of itself, its serial too, may be another's words: where it can be asked for the archive's sha256, it is,
-before a tree that was staged in another boot, or for another device, is used for this one.
+before a tree that was staged in another boot, or for another device, is used for this one; else for that of
+the kheaders.ko that it would be taken from.  What it says holds for the boot.
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from kheaders_adb.device.device import Device
-from kheaders_adb.device.probe import Probe
+from kheaders_adb.device.probe import DeviceFile, Probe
 from kheaders_adb.model import Evidence, Grounds, KernelIdentity, Reuse
 from kheaders_adb.pipeline.options import Options
-from kheaders_adb.store.records import RULES, KernelRecord
+from kheaders_adb.store.records import RULES, DeviceRecord, KernelRecord
 from kheaders_adb.store.store import Store
 
 _ALONE = "it was staged in another boot or from another device; the build-id agrees"
-_STEP = "comparing the archive with the one that is staged"
+_ALONE_NOW = (
+    "it was staged in another boot or from another device; the build-id agrees, which this boot has shown to "
+    "a user with more rights"
+)
+_STEP = "comparing the {} with the one that is staged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,8 @@ def find_staged(store: Store, about: Probe, device: Device, options: Options) ->
     if reuse.grounds is Grounds.NONE:
         return Found(None, reuse)
     known = replace(record.identity, boot_id=about.identity.boot_id)
-    used = store.find(known, serial, proven=True)
+    archive = record.archive.sha256 if reuse.grounds is Grounds.DIGEST else None
+    used = store.find(known, serial, proven=True, archive=archive, config=about.config)
     if used is None or used.archive != record.archive:
         return Found(None, Reuse(Grounds.NONE, "what was staged is not there any more"))
     return Found(used, reuse)
@@ -76,33 +82,65 @@ def _judge(
         return _no("the module given holds another archive than the one that is staged")
     # What counts is what was read now: a record may know more, by root's eyes.
     names_build = about.identity.evidence is Evidence.BUILD_ID
-    if _is_same_boot(store, record, about, device.serial):
-        return (
-            Reuse(Grounds.BUILD_ID, "it was staged from this device, and the build-id agrees")
-            if names_build
-            else Reuse(Grounds.BOOT, "it was staged from this device in this boot")
-        )
-    if not names_build:
-        return _no("the build-id cannot be read, and it was staged in another boot or elsewhere")
-    if not shown:
-        return Reuse(Grounds.BUILD_ID, f"{_ALONE}, this shell sees no archive to compare")
-    sha256 = device.sha256(shown[0].path, step=_STEP)
+    is_own = record.serial == device.serial
+    boot = _same_boot(store, record, about, device.serial)
+    if boot is not None and boot.archive == record.archive.sha256:
+        if is_own and names_build:
+            return Reuse(
+                Grounds.BUILD_ID, "it was staged from this device, and the build-id agrees"
+            )
+        if is_own:
+            return Reuse(Grounds.BOOT, "it was staged from this device in this boot")
+        if names_build:
+            return Reuse(Grounds.DIGEST, "this device has shown the same archive in this boot")
+    if names_build:
+        return _ask(device, record, about, options)
+    if boot is not None and is_own and record.identity.evidence is Evidence.BUILD_ID:
+        return Reuse(Grounds.BUILD_ID, _ALONE_NOW, is_unproven=True)
+    return _no("the build-id cannot be read, and it was staged in another boot or elsewhere")
+
+
+def _ask(device: Device, record: KernelRecord, about: Probe, options: Options) -> Reuse:
+    """Whether this device has what was staged with its build-id: by its own sha256, where that can be had."""
+    shown = next((archive for archive in about.archives if archive.readable), None)
+    wanted: str | None
+    if shown is not None:
+        what, file, wanted = "archive", shown.path, record.archive.sha256
+    elif (module := _its_module(record, about)) is not None and options.module is None:
+        what, file, wanted = "module", module.path, record.module_sha256
+    else:
+        return _unproven("this shell sees no archive to compare")
+    sha256 = device.sha256(file, step=_STEP.format(what))
     if sha256 is None:
-        return Reuse(Grounds.BUILD_ID, f"{_ALONE}, the archive's sha256 is not to be had")
-    if sha256 == record.archive.sha256:
-        return Reuse(Grounds.DIGEST, "this device's own sha256 of the archive is the staged one's")
-    return _no("what was staged with this build-id is another archive than this device shows")
+        return _unproven(f"the {what}'s sha256 is not to be had")
+    if sha256 == wanted:
+        return Reuse(Grounds.DIGEST, f"this device's own sha256 of the {what} is the staged one's")
+    return _no(f"what was staged with this build-id is another {what} than this device shows")
 
 
-def _is_same_boot(store: Store, record: KernelRecord, about: Probe, serial: str) -> bool:
-    """Whether this device, in the boot that it is in now, was the last that this was staged from."""
+def _its_module(record: KernelRecord, about: Probe) -> DeviceFile | None:
+    """The module that it was staged from, or the one in its place here, if that can be read.
+
+    Another one may hold the same archive, or one that somebody had a reason not to use.
+    """
+    if record.module_sha256 is None:
+        return None
+    places = (file for file in about.modules if str(file.path) == record.source.path)
+    return next((file for file in places if file.readable), None)
+
+
+def _same_boot(
+    store: Store, record: KernelRecord, about: Probe, serial: str
+) -> DeviceRecord | None:
+    """What is known of this device, if it was seen running this kernel in the boot that it is in now."""
     last = store.device(serial)
-    return (
-        last is not None
-        and record.serial == serial
-        and None is not last.boot_id == about.identity.boot_id
-        and last.kernel == record.key
-    )
+    if last is None or last.kernel != record.key or last.boot_id is None:
+        return None
+    return last if last.boot_id == about.identity.boot_id else None
+
+
+def _unproven(why: str) -> Reuse:
+    return Reuse(Grounds.BUILD_ID, f"{_ALONE}, {why}", is_unproven=True)
 
 
 def _no(reason: str) -> Reuse:

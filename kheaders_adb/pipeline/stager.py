@@ -24,7 +24,7 @@ from kheaders_adb.model import (
     Verdict,
 )
 from kheaders_adb.pipeline.options import Tolerance
-from kheaders_adb.pipeline.surveying import survey_archive
+from kheaders_adb.pipeline.surveying import read_facts, survey_archive
 from kheaders_adb.store.records import RULES, KernelRecord
 from kheaders_adb.store.store import Store
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
@@ -58,6 +58,9 @@ class Stager:
         store: the store.
         judge: called with what an archive says once all of it has come.
         config: the running kernel's configuration, for regenerating autoconf.h; None if unknown.
+        config_text: the text of that, which the store keeps.
+        module_sha256: of the module that the archive is in, as a file that was read here; or None.
+        vermagic: that module's.
         serial: the device that it is for, or None.
         tolerance: what to do with headers that do not belong to the kernel.
         limits: caps for the archive.
@@ -68,6 +71,9 @@ class Stager:
     store: Store
     judge: Callable[[ArchiveFacts], Judged]
     config: dict[str, str] | None = None
+    config_text: bytes | None = None
+    module_sha256: str | None = None
+    vermagic: str | None = None
     serial: str | None = None
     tolerance: Tolerance = Tolerance.NOTHING
     limits: Limits = DEFAULT_LIMITS
@@ -132,18 +138,16 @@ class Stager:
                 step="staging",
                 hint="is `gc` or `remove` running? run the same command again",
             )
-        facts = info.facts if info.rules == RULES else self._read_again(sha256)
+        # Those by which it was staged may have been laxer.
+        facts = (
+            info.facts
+            if info.rules == RULES
+            else read_facts((self.store.read_archive(sha256),), self.limits)
+        )
         judged, _ = self._accept(facts, lambda: (self.store.read_archive(sha256),))
         if judged.verdict.level is Level.REPAIRED:
             return self.stage((self.store.read_archive(sha256),))
         return self._record(judged, info.archive, sha256)
-
-    def _read_again(self, sha256: str) -> ArchiveFacts:
-        """What a stored archive says by today's rules; those by which it was staged may have been laxer."""
-        collector = FactCollector()
-        for member, content in read_archive((self.store.read_archive(sha256),), self.limits):
-            collector.add(member.path, content)
-        return collector.facts()
 
     def stage_or_restage(self, data: bytes, *, expected_sha256: str | None = None) -> KernelRecord:
         """Stage an archive that is at hand as a whole; the same archive is never extracted twice.
@@ -193,8 +197,10 @@ class Stager:
             tool_version=__version__,
             serial=self.serial,
             staged_at=self.store.now(),
+            module_sha256=self.module_sha256,
+            vermagic=self.vermagic,
         )
-        self.store.record(record)
+        self.store.record(record, self.config_text)
         return record
 
 
@@ -219,11 +225,13 @@ def mismatch_error(
     serial: str | None,
     step: str,
     obstacle: str | None = None,
+    hint: str | None = None,
 ) -> MismatchError:
     """The error for a verdict that is a mismatch, with every check that differs on a line of its own.
 
     Args:
         obstacle: why the repair that was asked for cannot be done.
+        hint: what to do; None for what helps where an archive has just been read.
     """
     rows = "".join(
         f"\n    {check.name}: the kernel has {check.expected}, the headers have {check.found}"
@@ -237,5 +245,5 @@ def mismatch_error(
         verdict=verdict,
         step=step,
         device=serial,
-        hint=_NOT_OURS if source.kind in _SHOWN else _OF_THIS_BUILD,
+        hint=hint or (_NOT_OURS if source.kind in _SHOWN else _OF_THIS_BUILD),
     )

@@ -1,4 +1,4 @@
-"""Reading an archive once more, where it differs, for what its headers say of the symbols that do."""
+"""Reading an archive once more: for what it says by today's rules, or of the symbols that differ."""
 
 from __future__ import annotations
 
@@ -6,9 +6,26 @@ from collections.abc import Iterable
 
 from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.kernel.differences import with_mentions
+from kheaders_adb.kernel.facts import FactCollector
 from kheaders_adb.kernel.survey import Survey, Surveyor
-from kheaders_adb.model import Verdict
+from kheaders_adb.model import ArchiveFacts, Verdict
 from kheaders_adb.untrusted.limits import Limits
+
+
+def read_facts(chunks: Iterable[bytes], limits: Limits) -> ArchiveFacts:
+    """Return what an archive says of its kernel.
+
+    Args:
+        chunks: the archive's bytes.
+        limits: caps for the archive.
+
+    Raises:
+        ArchiveError: it is damaged or unsafe.
+    """
+    collector = FactCollector()
+    for member, content in read_archive(chunks, limits):
+        collector.add(member.path, content)
+    return collector.facts()
 
 
 def survey_archive(

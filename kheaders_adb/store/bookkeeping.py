@@ -1,4 +1,6 @@
-"""What is written down while something is found, and what is never worth failing for: uses and devices."""
+"""What is written down while something is found, and what is never worth failing for: uses, devices,
+configurations, and verdicts that were found again.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from kheaders_adb.errors import KheadersError
 from kheaders_adb.store import paths
 from kheaders_adb.store.faults import READ_ONLY_ERRNOS, is_there, store_error
-from kheaders_adb.store.records import DeviceRecord, device_to_json
+from kheaders_adb.store.records import (
+    DeviceRecord,
+    KernelRecord,
+    device_to_json,
+    kernel_to_json,
+)
 
 
 class Bookkeeper:
@@ -46,27 +54,84 @@ class Bookkeeper:
             self._stamp(kernel, now)
         return True
 
-    def device(self, device: DeviceRecord, boot_id: str | None, key: str, *, is_new: bool) -> None:
+    def device(
+        self,
+        device: DeviceRecord,
+        boot_id: str | None,
+        key: str,
+        *,
+        is_new: bool,
+        archive: str | None = None,
+    ) -> None:
         """Note that a device runs a kernel now.
 
         Args:
             device: what is known of it.
             boot_id, key: what it runs.
             is_new: whether nothing was known of it yet.
+            archive: the archive that it has by its own word, if it was asked.
         """
-        if not is_new and device.kernel == key and device.boot_id == boot_id:
+        now = device.now_running(key, boot_id, archive)
+        same = (now.kernel, now.boot_id, now.archive) == (
+            device.kernel,
+            device.boot_id,
+            device.archive,
+        )
+        if same and not is_new:
             return
-        from kheaders_adb.store import scratch
-
         path = self._root / paths.DEVICES / paths.device_file_name(device.serial)
+        what = f"@{device.serial} goes on naming the kernel that it ran before"
+        self._write(path, device_to_json(now), what)
+
+    def config(self, sha256: str | None, text: bytes | None) -> None:
+        """Keep a kernel's configuration, if it is known, not kept already, and the one of this sha256."""
+        if text is None or sha256 is None or paths.SHA256.fullmatch(sha256) is None:
+            return
+        path = self._root / paths.CONFIGS / f"{sha256}.gz"
+        if os.path.lexists(path) or not os.access(self._root / paths.TMP, os.W_OK):
+            return
+        from kheaders_adb.store import configs
+
+        if configs.is_text_of(text, sha256):
+            what = "the kernel's configuration is not kept"
+            self._write(path, configs.pack(text), what, mode=0o444)
+
+    def kernel(self, record: KernelRecord) -> bool:
+        """Write a kernel's record anew, without counting that as a use; whether it could be written."""
+        path = self._root / paths.KERNELS / f"{record.key}.json"
+        what = "that this kernel was judged again is not noted, so that it is each time"
+        return self._write(path, kernel_to_json(record), what, used_at=record.last_used_at)
+
+    def miss(self, what: str, error: KheadersError) -> None:
+        """Note what could not be written down for another reason than the disk's."""
+        self._missed[f"{what}: {error.seen}"] = None
+
+    def _write(
+        self,
+        path: Path,
+        content: bytes,
+        what: str,
+        *,
+        mode: int | None = None,
+        used_at: float | None = None,
+    ) -> bool:
+        from kheaders_adb.store import durable, scratch
+
         try:
-            with scratch.draft(
-                self._root, device_to_json(device.now_running(key, boot_id))
-            ) as draft:
+            if not path.parent.is_dir():  # stores did not always have all of their folders
+                path.parent.mkdir(exist_ok=True)
+                durable.fsync_path(self._root)
+            with scratch.draft(self._root, content) as draft:
+                if mode is not None:
+                    draft.chmod(mode)
+                if used_at is not None:
+                    os.utime(draft, (used_at, used_at))
                 draft.rename(path)
+            durable.fsync_path(path.parent)
         except OSError as error:
-            what = f"@{device.serial} goes on naming the kernel that it ran before"
             self._go_on(what, path, error)
+            return False
+        return True
 
     def _stamp(self, path: Path, now: float) -> bool:
         try:

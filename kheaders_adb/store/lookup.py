@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _READING = "reading a record of the store"
 #: Copies of a store may lack empty folders.
-_NEED_NOT_BE = frozenset({paths.DEVICES, paths.PINS})
+_NEED_NOT_BE = frozenset({paths.DEVICES, paths.PINS, paths.CONFIGS})
 _MAX_RECORD_BYTES = 64 * 1024 * 1024
 
 
@@ -105,6 +105,14 @@ class Lookup:
         """Where a device's record is, if there is one."""
         return self.root / paths.DEVICES / paths.device_file_name(serial)
 
+    def config_path(self, sha256: str) -> Path:
+        """Where a kernel's configuration is, if it is kept.
+
+        Raises:
+            StoreError: that is no sha256.
+        """
+        return self.root / paths.CONFIGS / f"{paths.require_sha256(sha256)}.gz"
+
     def use_lock_path(self, key: str) -> Path:
         """The lock file that is held while a kernel is in use.
 
@@ -170,8 +178,21 @@ class Lookup:
         raise StoreError(
             f"{path} is missing or damaged",
             step="reading the archive",
-            hint="add --refresh: then it is read from the device again",
+            hint="run `kheaders-adb pull --refresh`, or import the archive again",
         )
+
+    def read_config(self, sha256: str | None) -> bytes | None:
+        """A kernel's configuration, by the sha256 of its text; None if it is not kept, or not any more.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        if sha256 is None or paths.SHA256.fullmatch(sha256) is None:
+            return None
+        from kheaders_adb.store import configs
+
+        data = self.read_if_there(self.config_path(sha256))
+        return None if data is None else configs.unpack(data, sha256)
 
     def tree_entries(self, tree: str) -> tuple[Entry, ...]:
         """What a tree holds, entry by entry.

@@ -8,6 +8,7 @@
     manifests/<tree>.manifest     every file's digest, and what the archive says of its kernel
     kernels/<key>.json            identity, verdict, source, archive, tree, times
     devices/<serial>.json         last boot_id → kernel key
+    configs/<sha256>.gz           a kernel's configuration, by the sha256 of its text
     pins/<key>                    kernels that gc never removes
     changes/<…>.json              what living or killed runs have changed on devices
     tmp/  locks/
@@ -33,11 +34,13 @@ MANIFESTS = "manifests"
 KERNELS = "kernels"
 DEVICES = "devices"
 PINS = "pins"
+CONFIGS = "configs"
 CHANGES = "changes"
 TMP = "tmp"
 LOCKS = "locks"
 
-#: ``locks`` is made last: where it is there, the others are.
+#: ``locks`` is made last: where it is there, the others are.  ``configs`` is made when it is needed:
+#: older stores have none.
 _FOLDERS = (ARCHIVES, TREES, MANIFESTS, KERNELS, DEVICES, PINS, TMP, LOCKS)
 
 _FORMAT_FILE = "format"

@@ -49,6 +49,9 @@ class KernelRecord:
         serial: the device that it was last staged for, or None for an imported archive.
         staged_at: when, in seconds since the epoch.
         rules: the version of the rules by which it was judged; 1 in records that do not say it.
+        module_sha256: of the kheaders.ko that the archive was in, as a file that was read and taken apart
+            here; None if there was none.
+        vermagic: that module's.
         last_used_at: when it was last found again; filled in when read, not part of the file.
     """
 
@@ -61,6 +64,8 @@ class KernelRecord:
     serial: str | None
     staged_at: float
     rules: int = RULES
+    module_sha256: str | None = None
+    vermagic: str | None = None
     last_used_at: float | None = None
 
     @property
@@ -78,17 +83,24 @@ class DeviceRecord:
         boot_id: the boot in which it was seen, or None if that could not be read.
         kernel: the key of the kernel that it ran.
         history: the keys of the kernels that were staged for it, the newest first, ``kernel`` among them.
+        archive: the sha256 of the archive that was staged for it in this boot, or that it has by its own
+            word, given in this boot; None if nobody asked.
     """
 
     serial: str
     boot_id: str | None
     kernel: str
     history: tuple[str, ...] = ()
+    archive: str | None = None
 
-    def now_running(self, kernel: str, boot_id: str | None) -> DeviceRecord:
-        """The same device, seen running ``kernel``."""
+    def now_running(
+        self, kernel: str, boot_id: str | None, archive: str | None = None
+    ) -> DeviceRecord:
+        """The same device, seen running ``kernel``; `archive` if that was looked at now."""
+        if archive is None and (self.kernel, self.boot_id) == (kernel, boot_id) and boot_id:
+            archive = self.archive
         older = tuple(key for key in self.history if key != kernel)
-        return DeviceRecord(self.serial, boot_id, kernel, (kernel, *older)[:_HISTORY])
+        return DeviceRecord(self.serial, boot_id, kernel, (kernel, *older)[:_HISTORY], archive)
 
 
 def kernel_to_json(record: KernelRecord) -> bytes:
@@ -116,6 +128,8 @@ def kernel_to_json(record: KernelRecord) -> bytes:
             "tree": record.tree,
             "tool_version": record.tool_version,
             "rules": record.rules,
+            "module_sha256": record.module_sha256,
+            "vermagic": record.vermagic,
             "serial": record.serial,
             "staged_at": record.staged_at,
         }
@@ -170,6 +184,8 @@ def kernel_from_json(text: bytes, *, last_used_at: float | None = None) -> Kerne
         tree=top.string("tree"),
         tool_version=top.string("tool_version"),
         rules=top.integer("rules") if top.has("rules") else 1,
+        module_sha256=top.optional_or_absent("module_sha256"),
+        vermagic=top.optional_or_absent("vermagic"),
         serial=top.optional("serial"),
         staged_at=top.number("staged_at"),
         last_used_at=last_used_at,
@@ -189,6 +205,7 @@ def device_to_json(record: DeviceRecord) -> bytes:
             "boot_id": record.boot_id,
             "kernel": record.kernel,
             "history": list(record.history),
+            "archive": record.archive,
         }
     )
 
@@ -205,6 +222,7 @@ def device_from_json(text: bytes) -> DeviceRecord:
         boot_id=top.optional("boot_id"),
         kernel=_require_sha256(top.string("kernel")),
         history=top.each("history", lambda item: _require_sha256(_require_string(item))),
+        archive=top.optional_or_absent("archive"),
     )
 
 

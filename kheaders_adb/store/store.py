@@ -108,7 +108,13 @@ class Store(Lookup):
         return self._case_sensitive
 
     def find(
-        self, identity: KernelIdentity, serial: str | None, *, proven: bool = False
+        self,
+        identity: KernelIdentity,
+        serial: str | None,
+        *,
+        proven: bool = False,
+        archive: str | None = None,
+        config: bytes | None = None,
     ) -> KernelRecord | None:
         """The kernel's record, if its tree is complete and may be used for this device.
 
@@ -119,6 +125,8 @@ class Store(Lookup):
         Args:
             identity: what the running kernel says of itself.
             serial: the device.
+            archive: the sha256 of the archive that the device has by its own word, if it was asked.
+            config: the running kernel's configuration, if it can be read: it is kept, if it is not yet.
 
         Returns:
             The record, or None: not staged, or not to be trusted without reading the archive again.
@@ -152,7 +160,10 @@ class Store(Lookup):
                 return None
             if serial is not None:
                 known = device or DeviceRecord(serial, None, key)
-                self._books.device(known, identity.boot_id, key, is_new=device is None)
+                self._books.device(
+                    known, identity.boot_id, key, is_new=device is None, archive=archive
+                )
+            self._books.config(record.identity.config_sha256, config)
         return record
 
     def use(self, record: KernelRecord) -> bool:
@@ -286,11 +297,12 @@ class Store(Lookup):
 
         return Staging(self.root, case_sensitive=self.case_sensitive, time_left=self._time_left)
 
-    def record(self, record: KernelRecord) -> None:
+    def record(self, record: KernelRecord, config: bytes | None = None) -> None:
         """Remember a kernel whose tree is published, and its device as running it.
 
         Args:
             record: it; one with the same key is replaced.
+            config: the running kernel's configuration, if it is known; it is kept if that can be.
 
         Raises:
             StoreError: the tree is not there (gc took it because more than its grace period has passed
@@ -316,12 +328,35 @@ class Store(Lookup):
                     known = self.device(record.serial) or DeviceRecord(
                         record.serial, None, record.key
                     )
-                    now = known.now_running(record.key, record.identity.boot_id)
+                    now = known.now_running(
+                        record.key, record.identity.boot_id, record.archive.sha256
+                    )
                     device = drafts.enter_context(scratch.draft(self.root, device_to_json(now)))
                 kernel.rename(path)
                 if device is not None and record.serial is not None:
                     device.rename(self.device_path(record.serial))
+            # Within the lock under which the record is there, or gc might take it for nobody's.
+            self._books.config(record.identity.config_sha256, config)
             self._books.use(tree, path)
+
+    def amend(self, old: KernelRecord, new: KernelRecord) -> bool:
+        """Replace a kernel's record by one that says more; its use and its device stay as they are.
+
+        Args:
+            old: the record as it was read; if it is another one by now, nothing is done.
+            new: of the same kernel.
+
+        Returns:
+            Whether it was replaced.  Where it cannot be, `take_notes` says so, if it should be possible.
+        """
+        if not os.access(self.root / paths.KERNELS, os.W_OK):
+            return False  # somebody else's store
+        try:
+            with self.guarded(exclusive=True):
+                return self.find_kernel(old.key) == old and self._books.kernel(new)
+        except StoreError as error:
+            self._books.miss("that this kernel was judged again is not noted", error)
+            return False
 
     def resolve(self, text: str) -> KernelRecord:
         """The kernel that a user means.

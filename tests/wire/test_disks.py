@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -120,6 +121,17 @@ def test_a_store_that_may_only_be_read(cli: Cli, read_only: Disk, is_copy: bool)
         assert "note" not in done.err
         if command[0] in ("path", "pull"):
             assert done.out == f"{tree}\n"
+
+
+@pytest.mark.parametrize("disk", ["read_only", "full"])
+def test_what_older_rules_have_judged_is_served(
+    cli: Cli, disk: str, request: pytest.FixtureRequest
+) -> None:
+    (record,) = (cli.store / "kernels").iterdir()
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"rules": 1}))
+    run: Disk = request.getfixturevalue(disk)
+    done = run("path")
+    assert done.code == 0, done.err
 
 
 @pytest.mark.parametrize("disk", ["read_only", "full"])

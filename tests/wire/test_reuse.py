@@ -58,6 +58,19 @@ def test_after_a_boot_the_devices_own_digest_is_asked(server: Server, tmp_path: 
     assert (after.cached, after.reuse.grounds) == (True, Grounds.DIGEST)
 
 
+def test_a_devices_word_holds_for_the_boot(server: Server, tmp_path: Path) -> None:
+    server.add_device("FIRST", kernel=KERNEL)
+    second = server.add_device("SECOND", kernel=KERNEL)
+    store = tmp_path / "store"
+    pull(server.port, store, serial="FIRST", timeout_s=20)
+    told = [pull(server.port, store, serial="SECOND", timeout_s=20) for _ in range(2)]
+    assert [one.device_round_trips for one in told] == [2, 1]
+    second.reboot()
+    told.append(pull(server.port, store, serial="SECOND", timeout_s=20))
+    assert told[-1].device_round_trips == 2
+    assert {one.reuse.grounds for one in told if one.reuse} == {Grounds.DIGEST}
+
+
 def test_a_module_given_is_compared_with_what_is_staged(server: Server, tmp_path: Path) -> None:
     server.add_device("PHONE", kernel=KERNEL, headers=Headers.ABSENT)
     right, wrong = tmp_path / "right.ko", tmp_path / "wrong.ko"

@@ -59,6 +59,7 @@ class Collected:
         kept: how many kernels are left.
         trees: the names of the trees that went.
         archives: the sha256 of the archives that went.
+        configs: the sha256 of the configurations that went.
         broken: files among the records that are no records; they stay, and with them every tree and archive
             that no other record names, because it may be theirs.
         litter: how many unfinished things of dead processes went.
@@ -72,6 +73,7 @@ class Collected:
     broken: tuple[BrokenRecord, ...]
     litter: int
     freed_bytes: int
+    configs: tuple[str, ...] = ()
 
 
 def collect(store: Store, policy: Policy | None = None, *, dry_run: bool = False) -> Collected:
@@ -161,6 +163,7 @@ def _choose(store: Store, policy: Policy, usage: Usage) -> list[KernelRecord]:
     too_many = len(records) - policy.max_kernels if policy.max_kernels is not None else 0
     size_bytes = usage.total_bytes
     remaining = Counter(record.tree for record in records)
+    configs = Counter(record.identity.config_sha256 for record in records)
     doomed = []
     for record in records:
         too_old = policy.max_age_s is not None and now - _last_use(record) > policy.max_age_s
@@ -174,6 +177,10 @@ def _choose(store: Store, policy: Policy, usage: Usage) -> list[KernelRecord]:
         remaining[record.tree] -= 1
         if not remaining[record.tree]:
             size_bytes -= usage.remove(record.tree)
+        config = record.identity.config_sha256
+        configs[config] -= 1
+        if config is not None and not configs[config]:
+            size_bytes -= usage.remove_config(config)
     return doomed
 
 
@@ -208,6 +215,7 @@ class Plan:
         broken: files among the records that are no records; they stay.
         trees: where the trees are that go.
         archives: the sha256 of the archives that go.
+        configs: the sha256 of the configurations that go.
         files: all files that go, in the order in which they must: whatever names a tree comes before it.
         restamped: trees that stay, and the time of use that they are given: they must not look as if the
             kernels that go were about to be recorded.
@@ -218,6 +226,7 @@ class Plan:
     broken: tuple[BrokenRecord, ...]
     trees: tuple[Path, ...]
     archives: tuple[str, ...]
+    configs: tuple[str, ...]
     files: tuple[Path, ...]
     restamped: tuple[tuple[Path, float], ...]
 
@@ -240,7 +249,8 @@ class Plan:
             archives=self.archives,
             broken=self.broken,
             litter=litter,
-            freed_bytes=sum(map(usage.remove, trees)),
+            freed_bytes=sum(map(usage.remove, trees)) + sum(map(usage.remove_config, self.configs)),
+            configs=self.configs,
         )
 
 
@@ -267,12 +277,19 @@ def plan(store: Store, grace_s: float, doomed: Iterable[KernelRecord]) -> Plan:
     left = {path.name for path in store.listing(paths.TREES)}.difference(trees)
     # With its archive, a tree that somebody deleted by hand can be put back.
     needed_archives = {tree.partition("-")[0] for tree in left | needed}
-    archives = tuple(
-        sha256
-        for path in store.listing(paths.ARCHIVES)
-        if paths.SHA256.fullmatch(sha256 := path.name.removesuffix(".tar.xz"))
-        and sha256 not in needed_archives
-        and not unknown
+    needed_configs = {record.identity.config_sha256 for record in kept}
+    archives, configs = (
+        tuple(
+            sha256
+            for path in store.listing(folder)
+            if paths.SHA256.fullmatch(sha256 := path.name.removesuffix(suffix))
+            and sha256 not in still
+            and not unknown
+        )
+        for folder, suffix, still in (
+            (paths.ARCHIVES, ".tar.xz", needed_archives),
+            (paths.CONFIGS, ".gz", needed_configs),
+        )
     )
     files = (
         *(store.kernel_path(key) for key in gone),
@@ -292,6 +309,7 @@ def plan(store: Store, grace_s: float, doomed: Iterable[KernelRecord]) -> Plan:
             and not unknown
         ),
         *(store.archive_path(sha256) for sha256 in archives),
+        *(store.config_path(sha256) for sha256 in configs),
         *(store.tree_lock_path(tree) for tree in trees),
     )
     return Plan(
@@ -300,6 +318,7 @@ def plan(store: Store, grace_s: float, doomed: Iterable[KernelRecord]) -> Plan:
         broken=scan.broken,
         trees=tuple(map(store.tree_path, trees)),
         archives=archives,
+        configs=configs,
         files=files,
         restamped=tuple(_restamps(store, removed, kept, trees)),
     )

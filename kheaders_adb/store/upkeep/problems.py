@@ -20,6 +20,7 @@ class ProblemKind(enum.StrEnum):
     ARCHIVE = "archive"
     TREE = "tree"
     RECORD = "record"
+    CONFIG = "config"
 
 
 def pull_again(tree: str) -> str:
@@ -39,8 +40,8 @@ class Problem:
     """One thing that is not as it was recorded.
 
     Attributes:
-        tree: the tree that it is in or belongs to; "" for a record that cannot be read.
-        path: the path in the tree, or the path in the store of a manifest, an archive or a record.
+        tree: the tree that it is in or belongs to; "" for a record or a configuration.
+        path: the path in the tree, or the path in the store of what belongs to none or to several.
         kind: what is wrong.
         seen: that, in words.
         also_in: other trees that share the damaged file, as "TREE/PATH".

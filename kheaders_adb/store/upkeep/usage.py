@@ -1,4 +1,4 @@
-"""How much disk the trees of a store take, hard links counted once."""
+"""How much disk the contents of a store take, hard links counted once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BLOCK_BYTES = 4096
 
 @dataclass(slots=True)
 class Usage:
-    """What each tree and archive takes, reckoned from the manifests.
+    """What each tree, archive and configuration takes, reckoned from the manifests.
 
     Contents that several trees share are taken to be stored once, as they are on a file system with hard
     links; reading the manifests is many times as fast as looking at every file.
@@ -27,6 +27,7 @@ class Usage:
         content_bytes: for each digest, what the content takes.
         own_bytes: for each tree, what its folders and its manifest take.
         archive_bytes: for each archive (by sha256), what it takes.
+        config_bytes: for each configuration that is kept (by sha256), what it takes.
         users: for each digest, how many trees have it.
     """
 
@@ -34,6 +35,7 @@ class Usage:
     content_bytes: dict[bytes, int] = field(default_factory=dict)
     own_bytes: Counter[str] = field(default_factory=Counter)
     archive_bytes: Counter[str] = field(default_factory=Counter)
+    config_bytes: Counter[str] = field(default_factory=Counter)
     users: Counter[bytes] = field(default_factory=Counter)
 
     @classmethod
@@ -47,6 +49,8 @@ class Usage:
         one: dict[bytes, bytes] = {}
         for path in store.listing(paths.ARCHIVES):
             usage.archive_bytes[path.name.removesuffix(".tar.xz")] = _in_blocks(_size_of(path))
+        for path in store.listing(paths.CONFIGS):
+            usage.config_bytes[path.name.removesuffix(".gz")] = _in_blocks(_size_of(path))
         for path in store.listing(paths.MANIFESTS):
             tree = path.name.removesuffix(".manifest")
             text = store.read_if_there(path)
@@ -71,7 +75,8 @@ class Usage:
     def total_bytes(self) -> int:
         """What all of it takes."""
         contents = sum(self.content_bytes[digest] for digest, users in self.users.items() if users)
-        return contents + self.own_bytes.total() + self.archive_bytes.total()
+        files = self.archive_bytes.total() + self.config_bytes.total()
+        return contents + self.own_bytes.total() + files
 
     def remove(self, tree: str) -> int:
         """Take a tree out of the account, and its archive if no other tree has it.
@@ -90,6 +95,10 @@ class Usage:
             freed_bytes += self.archive_bytes.pop(archive, 0)
         return freed_bytes
 
+    def remove_config(self, sha256: str) -> int:
+        """Take a configuration out of the account; the bytes that this frees."""
+        return self.config_bytes.pop(sha256, 0)
+
     def copy(self) -> Usage:
         """One of its own to reckon with."""
         return replace(
@@ -97,6 +106,7 @@ class Usage:
             contents=dict(self.contents),
             own_bytes=self.own_bytes.copy(),
             archive_bytes=self.archive_bytes.copy(),
+            config_bytes=self.config_bytes.copy(),
             users=self.users.copy(),
         )
 

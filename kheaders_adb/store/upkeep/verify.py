@@ -80,11 +80,14 @@ def verify(
         names = {path.name for path in store.listing(paths.TREES)}
         scan = store.scan()
         names |= {record.tree for record in scan.records}
+        kept = [path.name.removesuffix(".gz") for path in store.listing(paths.CONFIGS)]
         problems += [
             _broken_record(store, broken, repair=repair_with is not None) for broken in scan.broken
         ]
     else:
+        records = tuple(records)
         names = {record.tree for record in records}
+        kept = sorted({record.identity.config_sha256 or "" for record in records})
     checker = _Checker(store)
     files = 0
     trees = sorted(names)
@@ -95,6 +98,9 @@ def verify(
                 found = Repair(store, tree, repair_with).repair(found)
         problems += found
         files += count
+    for digest in kept:
+        if paths.SHA256.fullmatch(digest) is not None:
+            problems += _config(store, digest, repair=repair_with is not None)
     return Verified(tuple(trees), files, checker.omitted, tuple(problems))
 
 
@@ -111,6 +117,26 @@ def _broken_record(store: Store, broken: BrokenRecord, *, repair: bool) -> Probl
         if store.find_kernel(broken.key) is None:  # else a pull has written it anew meanwhile
             broken.path.unlink(missing_ok=True)
     return replace(problem, repaired=True)
+
+
+def _config(store: Store, digest: str, *, repair: bool) -> list[Problem]:
+    """What is wrong with a configuration that is kept; it need not be there."""
+    path = store.config_path(digest)
+    if store.read_if_there(path) is None or store.read_config(digest) is not None:
+        return []
+    problem = Problem(
+        "",
+        str(path.relative_to(store.root)),
+        ProblemKind.CONFIG,
+        "the configuration's content has changed",
+        remedy=f"{REPAIR}: that removes it; the next pull of that kernel keeps it again",
+    )
+    if not repair:
+        return [problem]
+    with wrapped(_STEP, path), store.guarded(exclusive=True):
+        if store.read_config(digest) is None:  # else a pull has kept it anew meanwhile
+            path.unlink(missing_ok=True)
+    return [replace(problem, repaired=True)]
 
 
 _Inode = tuple[int, int]

@@ -72,6 +72,25 @@ def test_a_quiet_pull(run: Run, staged: Done) -> None:
 
 
 @pytest.mark.usefixtures("staged")
+def test_why_what_is_staged_is_used_again(run: Run, server: Server) -> None:
+    assert "reuse" not in run("pull").err
+    alone = "it was staged in another boot or from another device; the build-id agrees, "
+    for why, reuse in (
+        ((), "  reuse: build-id (it was staged from this device, and the build-id agrees)\n"),
+        (("--refresh",), "  reuse: none (it was asked to read the archive again (--refresh))\n"),
+    ):
+        assert reuse in run("pull", "-v", *why).err
+    assert "reuse" not in run("pull", "-v", "-q").err
+    server.add_device("SECOND", kernel=KERNEL, without=("sha256sum",))
+    # What a device may copy is said without being asked.
+    done = run("-s", "SECOND", "pull")
+    assert f"  note: used again by its build-id alone: {alone}the archive's sha256 " in done.err
+    done = run("-s", "SECOND", "pull", "--verbose")
+    assert f"  reuse: build-id ({alone}the archive's sha256 is not to be had)\n" in done.err
+    assert "note: used again" not in done.err
+
+
+@pytest.mark.usefixtures("staged")
 def test_pull_in_json(run: Run) -> None:
     document = run("pull", "--json", "-q").document
     assert document["schema"] == 1

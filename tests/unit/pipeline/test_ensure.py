@@ -105,6 +105,17 @@ def test_cold(pull: Pull, phone: FakeDevice, store: Store) -> None:
     assert {"probe", "total"} <= staged.timing_s.keys()
 
 
+def test_the_configuration_is_kept_also_by_a_warm_pull(
+    pull: Pull, phone: FakeDevice, store: Store
+) -> None:
+    staged = pull()
+    path = store.config_path(staged.kernel.config_sha256 or "")
+    assert store.read_config(staged.kernel.config_sha256) == KERNEL.config
+    path.unlink()  # as in a store of an older version
+    assert pull().cached
+    assert store.read_config(staged.kernel.config_sha256) == KERNEL.config
+
+
 def test_warm_is_one_round_trip_and_the_same_answer(
     pull: Pull,
     phone: FakeDevice,

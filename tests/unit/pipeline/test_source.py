@@ -32,7 +32,8 @@ from kheaders_adb.errors import (
 )
 from kheaders_adb.model import HeaderSource, KernelIdentity, Level, SourceKind, Via
 from kheaders_adb.pipeline.options import Tolerance
-from kheaders_adb.pipeline.source import Carved, OnDevice, Plan, Unusable, ways
+from kheaders_adb.pipeline.plans import Carved, OnDevice, Plan, Unusable
+from kheaders_adb.pipeline.source import ways
 from kheaders_adb.untrusted.limits import Limits
 from tests.unit.device.peer import device_that, packet
 from tests.wire.kernel import Kernel
@@ -172,6 +173,7 @@ def test_carving_it_on_demand(choose: Choose, put: Put) -> None:
         archive=KERNEL.archive,
         source=HeaderSource(SourceKind.MODULE_CARVED, str(module)),
         vermagic=KERNEL.vermagic,
+        module_sha256=sha256(KERNEL.module).hexdigest(),
     )
 
 
@@ -356,6 +358,7 @@ def test_a_module_on_the_device_can_be_carved(choose: Choose) -> None:
         source=HeaderSource(SourceKind.MODULE_CARVED, str(VENDOR)),
         vermagic=KERNEL.vermagic,
         notes=(f"carved out of {VENDOR} instead of loading it: only root may load modules",),
+        module_sha256=sha256(KERNEL.module).hexdigest(),
     )
     asked = choose(replace(ROOT, modules=(holds(),)), via=Via.CARVE, cat=KERNEL.module)
     assert asked.notes == ()

@@ -122,6 +122,35 @@ def test_what_another_device_staged_under_this_key_since_then_is_not_this_boots(
     assert found(store, BY_CONFIG) is None
 
 
+@pytest.mark.parametrize("identity", [BY_CONFIG, BY_ROOT])
+def test_that_a_device_was_seen_in_this_boot_is_no_proof(
+    store_path: Path, identity: KernelIdentity
+) -> None:
+    """As `devices` sees it: nobody has looked at its archive."""
+    store = Store.open(store_path)
+    archive, tree = stage(store, packed())
+    store.record(record(identity, archive, tree, serial="X1"))
+    later = replace(identity, boot_id=LATER)
+    assert store.find(later, "X1") is not None
+    told = find_staged(store, probe_of(later), device("X1"), Options()).reuse
+    if identity is BY_CONFIG:
+        assert told.grounds is Grounds.NONE
+    else:
+        assert (told.grounds, told.is_unproven) == (Grounds.BUILD_ID, True)
+
+
+def test_what_more_rights_have_seen_in_this_boot_is_told_as_what_it_is(store_path: Path) -> None:
+    store = Store.open(store_path)
+    archive, tree = stage(store, packed())
+    store.record(record(BY_ROOT, archive, tree, serial="X1"))
+    by_root = replace(BY_ROOT, boot_id=LATER)
+    assert find_staged(store, probe_of(by_root), device("X1"), Options()).record is not None
+    by_shell = probe_of(replace(BY_SHELL, boot_id=LATER))
+    told = find_staged(store, by_shell, device("X1"), Options()).reuse
+    assert (told.grounds, told.is_unproven) == (Grounds.BUILD_ID, True)
+    assert "a user with more rights" in told.reason
+
+
 def test_what_was_judged_by_older_rules_is_judged_again(store_path: Path) -> None:
     store = Store.open(store_path)
     archive, tree = stage(store, packed())

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.errors import MismatchError
 from kheaders_adb.importing.claim import Claim
 from kheaders_adb.importing.from_archive import import_archive
-from kheaders_adb.kernel.facts import FactCollector
 from kheaders_adb.model import Level, Verdict
 from kheaders_adb.pipeline.options import Tolerance
+from kheaders_adb.pipeline.surveying import read_facts
 from kheaders_adb.store import KernelRecord, Store
 from kheaders_adb.store.records import RULES
+from kheaders_adb.untrusted.limits import DEFAULT_LIMITS
 from tests.unit.kernel.test_survey import HEADERS
-from tests.unit.store.helpers import pack
+from tests.unit.store.helpers import pack, stage
 
 RELEASE = "6.1.0"
 TREE: dict[str, bytes | str] = {
@@ -179,14 +179,7 @@ def test_what_older_rules_have_read_is_read_again(store: Store, tmp_path: Path, 
     data = pack(TREE | {"include/generated/autoconf.h": autoconf + b"#define CONFIG_KASAN 1\n"})
     path = tmp_path / "kheaders.tar.xz"
     path.write_bytes(data)
-    collector = FactCollector()
-    for member, content in read_archive((pack(TREE),)):
-        collector.add(member.path, content)
-    with store.stage() as staging:
-        staging.write_archive(data)
-        for member, content in read_archive((data,)):
-            staging.add(member, content)
-        staging.publish(collector.facts(), rules=rules)
+    stage(store, data, facts=read_facts((pack(TREE),), DEFAULT_LIMITS), rules=rules)
     if rules == RULES:
         assert taken(store, path, FITTING, Tolerance.NOTHING)[0].verdict.level is Level.EXACT
     else:

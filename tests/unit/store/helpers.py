@@ -26,6 +26,7 @@ from kheaders_adb.model import (
     Verdict,
 )
 from kheaders_adb.store import KernelRecord, Store
+from kheaders_adb.store.records import RULES
 
 AUTOCONF = "include/generated/autoconf.h"
 FACTS = ArchiveFacts(release="6.1.0", srcarch="x86", config={"SMP": "y", "HZ": "250"})
@@ -87,6 +88,7 @@ def stage(
     *,
     facts: ArchiveFacts = FACTS,
     replace: dict[str, bytes] | None = None,
+    rules: int = RULES,
 ) -> tuple[Archive, str]:
     """Stage an archive; returns it and its tree's name."""
     with store.stage() as staging:
@@ -100,7 +102,7 @@ def stage(
             staging.add(member, content)
         for path, content in (replace or {}).items():
             staging.replace(path, content)
-        archive = staging.publish(facts)
+        archive = staging.publish(facts, rules=rules)
         assert staging.tree is not None
         return archive, staging.tree
 
