@@ -18,14 +18,12 @@ from kheaders_adb.model import Evidence, KernelIdentity
 from kheaders_adb.store import choose, paths
 from kheaders_adb.store.bookkeeping import Bookkeeper
 from kheaders_adb.store.changes import Changes
-from kheaders_adb.store.faults import is_folder, is_there, wrapped
+from kheaders_adb.store.faults import is_there, wrapped
 from kheaders_adb.store.locks import PATIENCE_S, TimeLeft, guarded, locked
 from kheaders_adb.store.lookup import Lookup
 from kheaders_adb.store.records import (
     DeviceRecord,
     KernelRecord,
-    device_to_json,
-    kernel_to_json,
 )
 
 if TYPE_CHECKING:
@@ -311,33 +309,13 @@ class Store(Lookup):
         Guarantees:
             Each file is on the disk before it replaces the one that was there.
         """
-        from kheaders_adb.store import scratch
+        from kheaders_adb.store.recording import record_kernel
 
-        path = self.kernel_path(record.key)
-        step = "recording the kernel"
-        with wrapped(step, path), self.guarded(exclusive=False):
-            tree = self.tree_path(record.tree)
-            if not is_folder(tree) or not is_there(self.manifest_path(record.tree)):
-                raise StoreError(
-                    f"{tree} is not there", step=step, hint="run the same command again"
-                )
-            with ExitStack() as drafts:
-                kernel = drafts.enter_context(scratch.draft(self.root, kernel_to_json(record)))
-                device = None
-                if record.serial is not None:
-                    known = self.device(record.serial) or DeviceRecord(
-                        record.serial, None, record.key
-                    )
-                    now = known.now_running(
-                        record.key, record.identity.boot_id, record.archive.sha256
-                    )
-                    device = drafts.enter_context(scratch.draft(self.root, device_to_json(now)))
-                kernel.rename(path)
-                if device is not None and record.serial is not None:
-                    device.rename(self.device_path(record.serial))
+        with self.guarded(exclusive=False):
+            record_kernel(self, record)
             # Within the lock under which the record is there, or gc might take it for nobody's.
             self._books.config(record.identity.config_sha256, config)
-            self._books.use(tree, path)
+            self._books.use(self.tree_path(record.tree), self.kernel_path(record.key))
 
     def amend(self, old: KernelRecord, new: KernelRecord) -> bool:
         """Replace a kernel's record by one that says more; its use and its device stay as they are.
