@@ -105,10 +105,13 @@ def compile_(
     With -s (or $ANDROID_SERIAL), against those of the kernel that the device runs now, which are staged
     first if they are not; else against staged ones.  Arguments after -- go to clang's front stage.
     """
-    from kheaders_adb.ebpf.compile import compile_programs
+    from kheaders_adb.ebpf.compile import check_paths, compile_programs
 
     console = Console.standard(output)
+    _look_at(include_dirs, console)
     programs = [(source, _object_for(source, out, len(sources))) for source in sources]
+    for program in programs:
+        check_paths(*program)
     chosen = tree_for(target, store, kernel, console, module=module)
     options = _options(
         chosen,
@@ -155,11 +158,12 @@ def compdb(
     Entries of other files stay; those of the same files are replaced.
     """
     from kheaders_adb.ebpf.compdb import entry, update
+    from kheaders_adb.untrusted import host_file
 
     console = Console.standard(output)
+    _look_at(include_dirs, console)
     for source in sources:
-        if not source.is_file():
-            raise UsageError(f"{source} is not a file", step="adding to the compilation database")
+        host_file.require(source, host_file.Kind.FILE, step="adding to the compilation database")
     chosen = tree_for(target, store, kernel, console, module=module)
     given = _Given(tuple(defines or ()), tuple(include_dirs or ()), extra=tuple(for_clang or ()))
     options = _options(chosen, console, libbpf, given)
@@ -206,13 +210,21 @@ def _options(
     )
 
 
+def _look_at(include_dirs: list[Path] | None, console: Console) -> None:
+    from kheaders_adb.ebpf.compile import absent_folders
+
+    for folder in absent_folders(include_dirs or []):
+        console.warn(f"-I {folder}: there is no such folder")
+
+
 def _object_for(source: Path, out: Path | None, count: int) -> Path:
     from kheaders_adb.ebpf.compile import object_path
+    from kheaders_adb.untrusted import host_file
 
     default = object_path(source)
     if out is None:
         return default
-    if out.is_dir():
+    if host_file.kind_of(out, step=f"compiling {source}") is host_file.Kind.FOLDER:
         return out / default.name
     if count > 1:
         raise UsageError(

@@ -20,6 +20,8 @@ from kheaders_adb.ebpf.flags import (
 from kheaders_adb.ebpf.headers import Arch, HeaderTree
 from kheaders_adb.ebpf.process import DEFAULT_LIMITS, Ended, Limits, finish, started
 from kheaders_adb.errors import CompileError, UsageError
+from kheaders_adb.untrusted import host_file
+from kheaders_adb.untrusted.host_file import Kind, drafted
 
 OPTIMIZE_LEVELS = ("1", "2", "3", "s", "z")
 
@@ -59,7 +61,13 @@ class CompileOptions:
 
 
 def object_path(source: Path) -> Path:
-    """Return where a source's object goes by default: beside it, ``prog.bpf.c`` → ``prog.bpf.o``."""
+    """Return where a source's object goes by default: beside it, ``prog.bpf.c`` → ``prog.bpf.o``.
+
+    Raises:
+        UsageError: the source is a folder without a name, such as ``.``.
+    """
+    if not source.name:
+        host_file.require(source, Kind.FILE, step="compiling")
     return source.with_suffix(".o")
 
 
@@ -89,19 +97,23 @@ def compile_program(
     What the second gets can make it read no file but those that the first has read, and the first only
     files that the headers or the program may read.
     """
-    _check_paths(source, output)
+    check_paths(source, output)
     _check_options(options)
-    if output.exists() and not output.is_file():
+    if host_file.kind_of(output, step=f"compiling {source}") not in (None, Kind.FILE):
         # A device such as /dev/null must not be replaced by a file.
         _stages(tree, source, output, options, on_diagnostics)
         return output
-    with _draft(output) as draft:
+    with drafted(output) as draft:
+        # Before clang says it in its own way, of a name that is not the user's.
+        with host_file.writing(output, step=f"compiling {source}"):
+            draft.touch(exist_ok=False)
+            draft.unlink()
         listing = _stages(tree, source, draft, options, on_diagnostics)
         if options.dependencies:
             from kheaders_adb.ebpf.reads import with_target
 
             dependencies = output.with_suffix(".d")
-            with _draft(dependencies) as note:
+            with drafted(dependencies) as note:
                 # The rule is for the object, not for the intermediate code that the front stage writes.
                 _write(note, with_target(listing, str(output)), dependencies)
                 _publish(note, dependencies)
@@ -133,7 +145,7 @@ def compile_programs(
                 hint="compile sources of the same name into different directories",
             )
     for source, output in programs:
-        _check_paths(source, output)
+        check_paths(source, output)
     if len(programs) == 1:
         return [compile_program(tree, *programs[0], options, on_diagnostics)]
 
@@ -305,7 +317,7 @@ def _refuse_pointers(code: bytes, step: str) -> None:
 def _lists(draft: Path, step: str) -> Iterator[tuple[Path, Path]]:
     """Give the names of two files for clang's lists, beside the object where that is a file."""
     if not draft.exists():
-        with _draft(draft) as listing, _draft(draft) as graph:
+        with drafted(draft) as listing, drafted(draft) as graph:
             yield listing, graph
         return
     import tempfile  # slow to import, for the rare device
@@ -322,14 +334,34 @@ def _lists(draft: Path, step: str) -> Iterator[tuple[Path, Path]]:
         yield Path(name, "list"), Path(name, "graph")
 
 
-def _check_paths(source: Path, output: Path) -> None:
-    if not source.is_file():
-        raise UsageError(f"{source} is not a file", step="compiling")
-    if not output.parent.is_dir():
-        raise UsageError(f"{output.parent} is not a directory", step=f"compiling {source}")
-    if output.is_dir():
-        raise UsageError(f"{output} is a directory", step=f"compiling {source}")
-    if output.exists() and output.samefile(source):
+def absent_folders(include_dirs: Sequence[Path]) -> list[Path]:
+    """Return those of the folders to be searched that are not there; compilers pass over them in silence.
+
+    Raises:
+        UsageError: one is something else, or nobody can tell.
+    """
+    step = "looking at the folders of -I"
+    absent = [folder for folder in include_dirs if host_file.kind_of(folder, step=step) is None]
+    for folder in include_dirs:
+        if folder not in absent:
+            host_file.require(folder, Kind.FOLDER, step=step)
+    return absent
+
+
+def check_paths(source: Path, output: Path) -> None:
+    """Make sure that a program is one that can be read, and that its object may stand where it is to.
+
+    Raises:
+        UsageError: it is not, or may not.
+    """
+    with host_file.opened(source, step="compiling"):
+        pass
+    step = f"compiling {source}"
+    host_file.require(output.parent, Kind.FOLDER, step=step)
+    there = host_file.kind_of(output, step=step)
+    if there is Kind.FOLDER:
+        host_file.require(output, Kind.FILE, step=step)
+    if there is Kind.FILE and output.samefile(source):
         raise UsageError(f"the object would replace its source {source}", step="compiling")
 
 
@@ -339,21 +371,12 @@ def _check_options(options: CompileOptions) -> None:
             f"-O{options.optimize} is not a level for BPF programs",
             hint=f"one of {', '.join(OPTIMIZE_LEVELS)}; without optimisation the verifier refuses them",
         )
+    absent_folders(options.include_dirs)
 
 
 def _as_argument(path: Path) -> str:
     """Return a path that clang cannot take for an option."""
     return f"./{path}" if str(path).startswith("-") else str(path)
-
-
-@contextlib.contextmanager
-def _draft(target: Path) -> Iterator[Path]:
-    """Give a new name beside ``target``; what is there at the end is removed."""
-    draft = target.with_name(f".{target.name}.{os.urandom(6).hex()}.tmp")
-    try:
-        yield draft
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _write(draft: Path, content: bytes, target: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,8 +18,11 @@ from kheaders_adb.kernel.facts import FactCollector
 from kheaders_adb.kernel.match import match
 from kheaders_adb.model import Level, Verdict
 from kheaders_adb.pipeline.surveying import survey_archive
+from kheaders_adb.untrusted import host_file
+from kheaders_adb.untrusted.host_file import Kind
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
 
+_CHOOSING = "choosing a module"
 _RANK = {
     Level.EXACT: 0,
     Level.CONSISTENT: 1,
@@ -54,8 +57,9 @@ def best_module(
         ArchiveError: the one that was named is damaged, unsafe or another module.
     """
     best: Candidate | None = None
-    usable, rejected = 0, []
-    for path in _module_files(module):
+    files, closed = _module_files(module)
+    usable, rejected = 0, [error.seen for error in closed]
+    for path in files:
         try:
             candidate = _examine(path, probe, limits)
         except (ArchiveError, UsageError) as error:
@@ -70,7 +74,7 @@ def best_module(
         raise UsageError(
             f"{module} holds no usable kheaders.ko"
             + "".join(f"\n    {reason}" for reason in rejected[:5]),
-            step="choosing a module",
+            step=_CHOOSING,
             device=device.serial,
             hint="give the kheaders.ko of the running kernel's build",
         )
@@ -92,7 +96,7 @@ def holds_archive(module: Path, sha256: str, limits: Limits | None) -> bool:
         UsageError: it is not there, or cannot be read.
         ArchiveError: the one that was named is damaged or another module.
     """
-    for path in _module_files(module):
+    for path in _module_files(module)[0]:
         try:
             archive = carve_module(path, limits or Limits()).archive
         except (ArchiveError, UsageError):
@@ -132,14 +136,27 @@ def examine(carved: CarvedModule, probe: Probe, limits: Limits) -> Verdict:
     )
 
 
-def _module_files(module: Path) -> Iterable[Path]:
-    if module.is_dir():
-        return sorted(path for path in module.rglob("*.ko*") if path.is_file())
-    if not module.exists():
-        raise UsageError(
-            f"{module} does not exist", step="choosing a module", hint="check --module"
-        )
-    return (module,)
+def _module_files(module: Path) -> tuple[list[Path], list[UsageError]]:
+    """The file, or those of the folder that may be modules; and why parts of it cannot be looked into."""
+    if host_file.kind_of(module, step=_CHOOSING) is not Kind.FOLDER:
+        return [module], []
+    found: list[Path] = []
+    closed: list[UsageError] = []
+
+    def pass_over(error: OSError) -> None:
+        folder = Path(os.fsdecode(error.filename))
+        closed.append(host_file.unreadable(folder, error, step=_CHOOSING))
+
+    for folder, _, names in os.walk(module, onerror=pass_over):
+        found += [Path(folder, name) for name in names if ".ko" in name]
+    return sorted(filter(_may_be_file, found)), closed
+
+
+def _may_be_file(path: Path) -> bool:
+    try:
+        return host_file.kind_of(path, step=_CHOOSING) is Kind.FILE
+    except UsageError:
+        return True  # why it is not is said where it is read
 
 
 def read_payload(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:

@@ -240,7 +240,7 @@ def test_no_clang(tool: Tool) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["compile", "no.c"], "no.c is not a file"),
+        (["compile", "no.c"], "no.c does not exist"),
         (["compile", "prog.bpf.c", "-o", "prog.bpf.c"], "would replace its source"),
         (["compile", "prog.bpf.c", "prog.bpf.c", "-o", "x.o"], "is not a folder"),
         (["compile", "prog.bpf.c", "-O0"], "-O0 is not a level"),
@@ -249,7 +249,7 @@ def test_no_clang(tool: Tool) -> None:
         (["compile", "prog.bpf.c", "--libbpf", "."], "looking for libbpf's headers"),
         (["compile"], "Missing argument"),
         (["compile", "--", "-DX"], "Missing argument"),
-        (["compdb", "no.c"], "no.c is not a file"),
+        (["compdb", "no.c"], "no.c does not exist"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
