@@ -10,7 +10,7 @@ from kheaders_adb.errors import KheadersError
 
 if TYPE_CHECKING:
     from kheaders_adb.adb.deadline import Deadline
-    from kheaders_adb.adb.select import DeviceEntry
+    from kheaders_adb.adb.listing import DeviceEntry
     from kheaders_adb.adb.server import AdbServer
     from kheaders_adb.store import Store
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from kheaders_adb.adb.deadline import Deadline
-from kheaders_adb.adb.select import DeviceEntry, Selection, choose
+from kheaders_adb.adb.listing import DeviceEntry
+from kheaders_adb.adb.select import Selection, choose
 from kheaders_adb.adb.server import AdbServer
 from kheaders_adb.adb.shell import ShellResult, ShellStream, collect
 from kheaders_adb.adb.wire import Wire
