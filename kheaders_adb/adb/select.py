@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -172,10 +173,12 @@ def _nothing_fits(entries: Sequence[DeviceEntry], selection: Selection) -> Devic
 
 
 def _flag(entry: DeviceEntry, serials: Sequence[str]) -> str:
-    if serials.count(entry.serial) > 1 and entry.transport_id is not None:
-        # Two units with the same serial (cheap hardware): only the transport id tells them apart.
+    # Two units with the same serial (cheap hardware): only the transport id tells them apart; nor can every
+    # serial be typed.
+    is_plain = entry.serial.isprintable() and serials.count(entry.serial) == 1
+    if not is_plain and entry.transport_id is not None:
         return f"-t {entry.transport_id} ({entry.serial})"
-    return f"-s {entry.serial}"
+    return f"-s {shlex.quote(entry.serial)}"
 
 
 def _describe(entry: DeviceEntry) -> str:

@@ -15,7 +15,7 @@ from kheaders_adb.device.probe import Probe
 from kheaders_adb.errors import ArchiveError, UsageError
 from kheaders_adb.kernel.config import parse_config
 from kheaders_adb.kernel.facts import FactCollector
-from kheaders_adb.kernel.match import match
+from kheaders_adb.kernel.match import match, vermagic_release
 from kheaders_adb.model import Level, Verdict
 from kheaders_adb.pipeline.surveying import survey_archive
 from kheaders_adb.untrusted import host_file
@@ -110,7 +110,8 @@ def holds_archive(module: Path, sha256: str, limits: Limits | None) -> bool:
 
 def _rank(candidate: Candidate, probe: Probe) -> tuple[int, int, bool, str]:
     verdict = candidate.verdict
-    same_vermagic = (candidate.carved.vermagic or "").split(" ")[0] == probe.identity.release
+    release = probe.identity.release
+    same_vermagic = vermagic_release(candidate.carved.vermagic or "", release) == release
     return (_RANK[verdict.level], len(verdict.differing), not same_vermagic, str(candidate.path))
 
 

@@ -251,9 +251,11 @@ def test_the_timeout_is_a_total(cli: Cli, server: Server, device: Device, servic
 
 def test_the_timeout_bounds_the_wait_for_the_store_too(cli: Cli, device: Device) -> None:
     assert cli("pull").code == 0
+    program = cli.home / "prog.c"
+    program.touch()
     with (cli.store / "locks/store").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for words in (["pull"], ["push"], ["compile", "-s", device.serial, "prog.c"]):
+        for words in (["pull"], ["push"], ["compile", "-s", device.serial, str(program)]):
             done = cli(*words, "--timeout", "1")
             assert done.code == 8
             waited = re.search(
