@@ -51,8 +51,8 @@ KernelOption = Annotated[
     typer.Option(
         "--kernel",
         metavar="KERNEL",
-        help="A staged kernel: a key prefix, a release if unique, @SERIAL, or 'latest' (the default "
-        "without a device).",
+        help="A staged kernel: a key prefix, a release or its beginning if unique, @SERIAL, or 'latest' (the "
+        "default without a device).",
     ),
 ]
 DefineOption = Annotated[
