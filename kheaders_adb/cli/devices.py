@@ -20,8 +20,7 @@ _MAX_AT_ONCE = 16
 
 def devices(target: Target, store: StoreChoice, output: Output) -> None:
     """List the devices: model, kernel, where its headers are, root or not, staged or not."""
-    from concurrent.futures import ThreadPoolExecutor
-
+    from kheaders_adb.cli.parallel import in_parallel
     from kheaders_adb.cli.render import or_dash, table
 
     console = Console.standard(output)
@@ -29,8 +28,9 @@ def devices(target: Target, store: StoreChoice, output: Output) -> None:
     deadline = target.deadline()
     trees = store.open()
     entries = server.devices(deadline)
-    with ThreadPoolExecutor(_MAX_AT_ONCE) as pool:
-        rows = list(pool.map(lambda entry: _row(server, entry, trees, deadline), entries))
+    rows = in_parallel(
+        lambda entry: _row(server, entry, trees, deadline), entries, at_once=_MAX_AT_ONCE
+    )
     if output.json:
         console.document({"devices": rows})
         return
