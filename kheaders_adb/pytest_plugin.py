@@ -78,6 +78,10 @@ def bpf_compile(kheaders: Staged, tmp_path: Path) -> Callable[..., Path]:
 
 
 def _told(error: Exception) -> str:
+    from kheaders_adb.untrusted.text import harmless
+
     hint = getattr(error, "hint", None)
     notes = getattr(error, "__notes__", [])
-    return "\n".join([str(error), *notes, *([f"hint: {hint}"] if hint else [])])
+    return harmless(
+        "\n".join([str(error), *notes, *([f"hint: {hint}"] if hint else [])]), keep="\t"
+    )

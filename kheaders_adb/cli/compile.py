@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -129,7 +128,11 @@ def compile_(
     )
     with chosen.in_use():
         written = compile_programs(
-            chosen.tree, programs, options, _pass_on, parallel=jobs or os.cpu_count() or 1
+            chosen.tree,
+            programs,
+            options,
+            console.diagnostics,
+            parallel=jobs or os.cpu_count() or 1,
         )
     if output.json:
         console.document(
@@ -232,11 +235,6 @@ def _object_for(source: Path, out: Path | None, count: int) -> Path:
             hint="make the folder first, or leave -o out",
         )
     return out
-
-
-def _pass_on(diagnostics: bytes) -> None:
-    sys.stderr.buffer.write(diagnostics)
-    sys.stderr.buffer.flush()
 
 
 COMMAND_CLASS = WithClangFlags

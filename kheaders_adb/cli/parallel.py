@@ -15,7 +15,7 @@ def in_parallel(ask: Callable[[A], B], things: Sequence[A], *, at_once: int) -> 
     """What `ask` says of each thing, in their order; the first error that it raises is raised here.
 
     A signal, which arrives in the main thread, ends the waiting: what the other threads still do is left
-    behind, and ends with the process.  (A pool of `concurrent.futures` is waited for, even as the process ends.)
+    behind, and ends with the process.  (A pool of `concurrent.futures` is waited for, even at exit.)
 
     Args:
         ask: what can be left undone at any point, and writes nothing.
