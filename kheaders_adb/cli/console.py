@@ -204,7 +204,8 @@ class Console:
 
     def _write(self, text: str) -> None:
         try:
-            print(text, file=self.err, flush=True)
+            # As one string: programs that are compiled at once speak from threads of their own.
+            print(f"{text}\n", end="", file=self.err, flush=True)
         except BrokenPipeError:
             raise
         except OSError:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kheaders_adb.ebpf.flags import (
     DEFAULT_CPU,
@@ -22,6 +23,9 @@ from kheaders_adb.ebpf.process import DEFAULT_LIMITS, Ended, Limits, finish, sta
 from kheaders_adb.errors import CompileError, UsageError
 from kheaders_adb.untrusted import host_file
 from kheaders_adb.untrusted.host_file import Kind, drafted
+
+if TYPE_CHECKING:
+    import threading
 
 OPTIMIZE_LEVELS = ("1", "2", "3", "s", "z")
 
@@ -99,16 +103,27 @@ def compile_program(
     """
     check_paths(source, output)
     _check_options(options)
+    return _compile(tree, source, output, options, on_diagnostics)
+
+
+def _compile(
+    tree: HeaderTree,
+    source: Path,
+    output: Path,
+    options: CompileOptions,
+    on_diagnostics: Diagnostics,
+    stop: threading.Event | None = None,
+) -> Path:
     if host_file.kind_of(output, step=f"compiling {source}") not in (None, Kind.FILE):
         # A device such as /dev/null must not be replaced by a file.
-        _stages(tree, source, output, options, on_diagnostics)
+        _stages(tree, source, output, options, on_diagnostics, stop)
         return output
     with drafted(output) as draft:
         # Before clang says it in its own way, of a name that is not the user's.
         with host_file.writing(output, step=f"compiling {source}"):
             draft.touch(exist_ok=False)
             draft.unlink()
-        listing = _stages(tree, source, draft, options, on_diagnostics)
+        listing = _stages(tree, source, draft, options, on_diagnostics, stop)
         if options.dependencies:
             from kheaders_adb.ebpf.reads import with_target
 
@@ -146,15 +161,19 @@ def compile_programs(
             )
     for source, output in programs:
         check_paths(source, output)
+    _check_options(options)
     if len(programs) == 1:
         return [compile_program(tree, *programs[0], options, on_diagnostics)]
 
+    import threading
     from concurrent.futures import ThreadPoolExecutor  # slow to import, for one program in vain
+
+    stop = threading.Event()
 
     def one(program: tuple[Path, Path]) -> CompileError | None:
         said: list[bytes] = []
         try:
-            compile_program(tree, *program, options, said.append)
+            _compile(tree, *program, options, said.append, stop)
         except CompileError as error:
             return error
         finally:
@@ -166,6 +185,8 @@ def compile_programs(
         try:
             failures = [error for error in pool.map(one, programs) if error is not None]
         except BaseException:
+            # Leaving the block waits until each clang has ended and nothing of it is left.
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     if failures:
@@ -186,6 +207,7 @@ def _stages(
     draft: Path,
     options: CompileOptions,
     on_diagnostics: Diagnostics,
+    stop: threading.Event | None,
 ) -> bytes:
     """Run both stages and return clang's list of the files that it has read."""
     step = f"compiling {source}"
@@ -217,7 +239,7 @@ def _stages(
                 from kheaders_adb.ebpf import assembly, reads
                 from kheaders_adb.ebpf.clang import headers_asked, headers_nearby
 
-                parsed = finish(first, options.limits)
+                parsed = finish(first, options.limits, stop=stop)
                 if parsed.diagnostics:
                     on_diagnostics(parsed.diagnostics)
                 if parsed.status or parsed.limit:
@@ -234,7 +256,7 @@ def _stages(
                     on_diagnostics(_warning(source, cleaned.dropped))
                 # The second stage is fed from here and not by the first: when it dies early, the first would
                 # complain of a broken pipe and the reason would drown.
-                built = finish(second, options.limits, given=cleaned.code)
+                built = finish(second, options.limits, given=cleaned.code, stop=stop)
         except OSError as error:
             raise CompileError(
                 f"{options.clang} cannot be run: {error.strerror}",
