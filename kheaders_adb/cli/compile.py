@@ -104,7 +104,8 @@ def compile_(
     With -s (or $ANDROID_SERIAL), against those of the kernel that the device runs now, which are staged
     first if they are not; else against staged ones.  Arguments after -- go to clang's front stage.
     """
-    from kheaders_adb.ebpf.compile import check_paths, compile_programs
+    from kheaders_adb.ebpf.compile import compile_programs
+    from kheaders_adb.ebpf.programs import check_paths
 
     console = Console.standard(output)
     _look_at(include_dirs, console)
@@ -214,14 +215,14 @@ def _options(
 
 
 def _look_at(include_dirs: list[Path] | None, console: Console) -> None:
-    from kheaders_adb.ebpf.compile import absent_folders
+    from kheaders_adb.ebpf.programs import absent_folders
 
     for folder in absent_folders(include_dirs or []):
         console.warn(f"-I {folder}: there is no such folder")
 
 
 def _object_for(source: Path, out: Path | None, count: int) -> Path:
-    from kheaders_adb.ebpf.compile import object_path
+    from kheaders_adb.ebpf.programs import object_path
     from kheaders_adb.untrusted import host_file
 
     default = object_path(source)

@@ -20,8 +20,8 @@ _MAX_AT_ONCE = 16
 
 def devices(target: Target, store: StoreChoice, output: Output) -> None:
     """List the devices: model, kernel, where its headers are, root or not, staged or not."""
-    from kheaders_adb.cli.parallel import in_parallel
     from kheaders_adb.cli.render import or_dash, table
+    from kheaders_adb.parallel import in_parallel
 
     console = Console.standard(output)
     server = target.adb_server()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kheaders_adb.ebpf.flags import (
     DEFAULT_CPU,
@@ -20,12 +20,11 @@ from kheaders_adb.ebpf.flags import (
 )
 from kheaders_adb.ebpf.headers import Arch, HeaderTree
 from kheaders_adb.ebpf.process import DEFAULT_LIMITS, Ended, Limits, finish, started
+from kheaders_adb.ebpf.programs import absent_folders, check_paths
 from kheaders_adb.errors import CompileError, UsageError
+from kheaders_adb.parallel import in_parallel
 from kheaders_adb.untrusted import host_file
 from kheaders_adb.untrusted.host_file import Kind, drafted
-
-if TYPE_CHECKING:
-    import threading
 
 OPTIMIZE_LEVELS = ("1", "2", "3", "s", "z")
 
@@ -64,17 +63,6 @@ class CompileOptions:
     limits: Limits = DEFAULT_LIMITS
 
 
-def object_path(source: Path) -> Path:
-    """Return where a source's object goes by default: beside it, ``prog.bpf.c`` → ``prog.bpf.o``.
-
-    Raises:
-        UsageError: the source is a folder without a name, such as ``.``.
-    """
-    if not source.name:
-        host_file.require(source, Kind.FILE, step="compiling")
-    return source.with_suffix(".o")
-
-
 def compile_program(
     tree: HeaderTree,
     source: Path,
@@ -101,9 +89,7 @@ def compile_program(
     What the second gets can make it read no file but those that the first has read, and the first only
     files that the headers or the program may read.
     """
-    check_paths(source, output)
-    _check_options(options)
-    return _compile(tree, source, output, options, on_diagnostics)
+    return compile_programs(tree, [(source, output)], options, on_diagnostics)[0]
 
 
 def _compile(
@@ -112,7 +98,7 @@ def _compile(
     output: Path,
     options: CompileOptions,
     on_diagnostics: Diagnostics,
-    stop: threading.Event | None = None,
+    stop: threading.Event,
 ) -> Path:
     if host_file.kind_of(output, step=f"compiling {source}") not in (None, Kind.FILE):
         # A device such as /dev/null must not be replaced by a file.
@@ -162,12 +148,6 @@ def compile_programs(
     for source, output in programs:
         check_paths(source, output)
     _check_options(options)
-    if len(programs) == 1:
-        return [compile_program(tree, *programs[0], options, on_diagnostics)]
-
-    import threading
-    from concurrent.futures import ThreadPoolExecutor  # slow to import, for one program in vain
-
     stop = threading.Event()
 
     def one(program: tuple[Path, Path]) -> CompileError | None:
@@ -181,14 +161,9 @@ def compile_programs(
                 on_diagnostics(b"".join(said))
         return None
 
-    with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
-        try:
-            failures = [error for error in pool.map(one, programs) if error is not None]
-        except BaseException:
-            # Leaving the block waits until each clang has ended and nothing of it is left.
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    # One alone has a thread of its own too: a signal in the middle of starting clang would lose sight of it.
+    ended = in_parallel(one, programs, at_once=parallel, stop=stop)
+    failures = [error for error in ended if error is not None]
     if failures:
         first = failures[0]
         if len(failures) == 1:
@@ -207,7 +182,7 @@ def _stages(
     draft: Path,
     options: CompileOptions,
     on_diagnostics: Diagnostics,
-    stop: threading.Event | None,
+    stop: threading.Event,
 ) -> bytes:
     """Run both stages and return clang's list of the files that it has read."""
     step = f"compiling {source}"
@@ -354,37 +329,6 @@ def _lists(draft: Path, step: str) -> Iterator[tuple[Path, Path]]:
         ) from error
     with folder as name:
         yield Path(name, "list"), Path(name, "graph")
-
-
-def absent_folders(include_dirs: Sequence[Path]) -> list[Path]:
-    """Return those of the folders to be searched that are not there; compilers pass over them in silence.
-
-    Raises:
-        UsageError: one is something else, or nobody can tell.
-    """
-    step = "looking at the folders of -I"
-    absent = [folder for folder in include_dirs if host_file.kind_of(folder, step=step) is None]
-    for folder in include_dirs:
-        if folder not in absent:
-            host_file.require(folder, Kind.FOLDER, step=step)
-    return absent
-
-
-def check_paths(source: Path, output: Path) -> None:
-    """Make sure that a program is one that can be read, and that its object may stand where it is to.
-
-    Raises:
-        UsageError: it is not, or may not.
-    """
-    with host_file.opened(source, step="compiling"):
-        pass
-    step = f"compiling {source}"
-    host_file.require(output.parent, Kind.FOLDER, step=step)
-    there = host_file.kind_of(output, step=step)
-    if there is Kind.FOLDER:
-        host_file.require(output, Kind.FILE, step=step)
-    if there is Kind.FILE and output.samefile(source):
-        raise UsageError(f"the object would replace its source {source}", step="compiling")
 
 
 def _check_options(options: CompileOptions) -> None:

@@ -345,9 +345,12 @@ def test_a_signal_ends_each_clang_and_leaves_nothing(
         file = tmp_path / "started"
         return file.read_text().split() if file.exists() else []
 
-    assert wait_until(lambda: len(started()) == at_once)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    try:
+        assert wait_until(lambda: len(started()) == at_once)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert process.returncode == 128 + number
     assert err == "kheaders-adb: interrupted\n"
     assert json.loads(out)["error"]["kind"] == "interrupted"
