@@ -79,9 +79,10 @@ class Staged(model.Staged):
             The object appears complete or not at all.
         """
         from kheaders_adb.ebpf.clang import find_clang
-        from kheaders_adb.ebpf.compile import CompileOptions, compile_program, object_path
+        from kheaders_adb.ebpf.compile import CompileOptions, compile_program
         from kheaders_adb.ebpf.headers import read_tree
         from kheaders_adb.ebpf.libbpf import find_libbpf
+        from kheaders_adb.ebpf.programs import object_path
 
         options = CompileOptions(
             clang=find_clang(clang or settings.clang()),

@@ -104,6 +104,10 @@ def _announce(config: pytest.Config, text: str) -> None:
 
 
 def _told(error: Exception) -> str:
+    from kheaders_adb.untrusted.text import harmless
+
     hint = getattr(error, "hint", None)
     notes = getattr(error, "__notes__", [])
-    return "\n".join([str(error), *notes, *([f"hint: {hint}"] if hint else [])])
+    return harmless(
+        "\n".join([str(error), *notes, *([f"hint: {hint}"] if hint else [])]), keep="\t"
+    )

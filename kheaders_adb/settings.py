@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,9 +52,20 @@ def selection(
     """The device that ``-s``, ``-d``, ``-e``, ``-t`` and ``ANDROID_SERIAL`` mean."""
     from kheaders_adb.adb.select import resolve_selection
 
-    return resolve_selection(
+    chosen = resolve_selection(
         serial=serial, usb=usb, tcp=tcp, transport_id=transport_id, environ=environ
     )
+    if chosen.serial is None:
+        return chosen
+    return replace(chosen, serial=text_of_bytes(chosen.serial))
+
+
+def text_of_bytes(text: str) -> str:
+    """What a user has written, in the form that serials have (`adb.listing`), whatever the locale is."""
+    try:
+        return os.fsencode(text).decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # of a program's own making
+        return text
 
 
 def serial_of_environment(environ: Mapping[str, str] = os.environ) -> str | None:

@@ -1,11 +1,12 @@
-"""Which device: adb's own listing, and adb's own rules for choosing from it."""
+"""Which device: adb's own rules for choosing from its listing."""
 
 from __future__ import annotations
 
-import re
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from kheaders_adb.adb.listing import NO_PERMISSIONS, DeviceEntry
 from kheaders_adb.errors import (
     AmbiguousDeviceError,
     DeviceError,
@@ -19,35 +20,6 @@ USABLE_STATES = frozenset({"device", "recovery"})
 """States in which adbd answers shell commands."""
 
 _QUALIFIERS = ("usb", "product", "model", "device")
-_NO_PERMISSIONS = "no permissions"
-_PROPERTY = re.compile(r" (usb|product|model|device|transport_id):(\S*)")
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceEntry:
-    """One line of ``adb devices -l``.
-
-    Attributes:
-        serial: the serial, as ``adb -s`` takes it.
-        state: "device", "offline", "unauthorized", …
-        transport_id: stable for one connection of the device; None from very old servers.
-        properties: ``usb``, ``product``, ``model``, ``device`` where the server knows them.
-    """
-
-    serial: str
-    state: str
-    transport_id: int | None = None
-    properties: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def is_usb(self) -> bool:
-        """Whether it hangs on USB; everything else is TCP, an emulator among them."""
-        return "usb" in self.properties
-
-    @property
-    def model(self) -> str | None:
-        """The model that the server knows, with adb's underscores."""
-        return self.properties.get("model") or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,33 +53,6 @@ def resolve_selection(
     return Selection(serial=serial, usb=usb, tcp=tcp, transport_id=transport_id)
 
 
-def parse_devices(listing: str) -> tuple[DeviceEntry, ...]:
-    """The entries of a ``host:devices-l`` answer; lines that make no sense are left out.
-
-    A line is the serial, white space, the state (which may hold blanks: "no permissions (…); see […]"),
-    then ``key:value`` pairs.  The serial may be the words "(no serial number)".
-    """
-    entries = []
-    for line in listing.splitlines():
-        head = re.match(r"(\(no serial number\)|\S+)\s+(\S.*)", line)
-        if head is None:
-            continue
-        serial, rest = head.groups()
-        first = _PROPERTY.search(rest)
-        state = rest[: first.start()].strip() if first else rest.strip()
-        properties = dict(_PROPERTY.findall(rest))
-        number = properties.pop("transport_id", "")
-        entries.append(
-            DeviceEntry(
-                serial=serial,
-                state=state,
-                transport_id=int(number) if re.fullmatch("[0-9]{1,20}", number) else None,
-                properties=properties,
-            )
-        )
-    return tuple(entries)
-
-
 def choose(entries: Sequence[DeviceEntry], selection: Selection) -> DeviceEntry:
     """The one device meant by `selection`, as adb itself would choose.
 
@@ -118,7 +63,7 @@ def choose(entries: Sequence[DeviceEntry], selection: Selection) -> DeviceEntry:
     """
     fitting = [entry for entry in entries if _fits(entry, selection)]
     # As in adb's acquire_one_transport(): a device that this user may not open is never among the choices.
-    closed = [entry for entry in fitting if entry.state.startswith(_NO_PERMISSIONS)]
+    closed = [entry for entry in fitting if entry.state.startswith(NO_PERMISSIONS)]
     fitting = [entry for entry in fitting if entry not in closed]
     if closed and not fitting:
         check_usable(closed[0])
@@ -163,7 +108,7 @@ def check_usable(entry: DeviceEntry) -> None:
             device=entry.serial,
             hint="unplug and replug it, or run `adb reconnect offline`",
         )
-    if entry.state.startswith(_NO_PERMISSIONS):
+    if entry.state.startswith(NO_PERMISSIONS):
         raise DeviceError(
             f"no permission to open the USB device: {entry.state}",
             step=step,
@@ -228,10 +173,12 @@ def _nothing_fits(entries: Sequence[DeviceEntry], selection: Selection) -> Devic
 
 
 def _flag(entry: DeviceEntry, serials: Sequence[str]) -> str:
-    if serials.count(entry.serial) > 1 and entry.transport_id is not None:
-        # Two units with the same serial (cheap hardware): only the transport id tells them apart.
+    # Two units with the same serial (cheap hardware): only the transport id tells them apart; nor can every
+    # serial be typed.
+    is_plain = entry.serial.isprintable() and serials.count(entry.serial) == 1
+    if not is_plain and entry.transport_id is not None:
         return f"-t {entry.transport_id} ({entry.serial})"
-    return f"-s {entry.serial}"
+    return f"-s {shlex.quote(entry.serial)}"
 
 
 def _describe(entry: DeviceEntry) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from kheaders_adb.adb.address import ServerAddress
 from kheaders_adb.adb.deadline import Deadline
-from kheaders_adb.adb.select import DeviceEntry, parse_devices
+from kheaders_adb.adb.listing import DeviceEntry, is_ambiguous, parse_devices
 from kheaders_adb.adb.wire import ServerRefusedError, ServiceFailedError, Wire
 from kheaders_adb.errors import AdbServerError
 
@@ -59,14 +59,20 @@ class AdbServer:
             AdbServerError: the server cannot be reached, or does not speak adb.
             DeadlineError, TransferError: the conversation broke off.
         """
+        listing = self._listing("host:devices-l", deadline)
+        if is_ambiguous(listing):
+            return parse_devices(listing, self._listing("host:devices", deadline))
+        return parse_devices(listing)
+
+    def _listing(self, service: str, deadline: Deadline) -> bytes:
         with self.connect(deadline, device=None, step="listing devices") as wire:
             try:
-                wire.request("host:devices-l")
+                wire.request(service)
             except ServiceFailedError as error:
                 raise AdbServerError(
                     f"the adb server refused: {error.seen}", step="listing devices"
                 ) from error
-            return parse_devices(wire.read_block(_MAX_LISTING_BYTES).decode("utf-8", "replace"))
+            return wire.read_block(_MAX_LISTING_BYTES)
 
     def features(self, entry: DeviceEntry, deadline: Deadline) -> frozenset[str]:
         """The features that device and server have in common, as in "shell_v2"."""

@@ -62,7 +62,7 @@ def receive_file(wire: Wire, path: PurePosixPath) -> Iterator[bytes]:
 
 
 def _request(wire: Wire, kind: bytes, path: PurePosixPath) -> None:
-    name = str(path).encode()
+    name = str(path).encode("utf-8", "surrogateescape")
     wire.write(kind + len(name).to_bytes(4, "little") + name)
 
 

@@ -174,7 +174,8 @@ class Wire:
             ServiceFailedError: the server answered FAIL; its text is in `seen`.
             TransferError, DeadlineError: as for reading and writing.
         """
-        payload = service.encode()
+        # Serials, and what a device names, need not be UTF-8: see `adb.listing`.
+        payload = service.encode("utf-8", "surrogateescape")
         self.write(b"%04x" % len(payload) + payload)
         self.okay()
 

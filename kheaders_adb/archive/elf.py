@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STEP = "reading the kernel module"
 
-_MAGIC = b"\x7fELF"
+MAGIC = b"\x7fELF"
 # A real kheaders.ko has 30 sections and 50 symbols, and takes 800 reads.
 _READS = 100_000
 _SECTIONS = 4_096
@@ -69,7 +69,7 @@ def parse_module(data: bytes, wanted: frozenset[str]) -> ElfModule:
     Raises:
         CorruptArchiveError: it is no ELF module, malformed, or cut short.
     """
-    if not data.startswith(_MAGIC):
+    if not data.startswith(MAGIC):
         raise Rule.NOT_A_MODULE.error("not an ELF file", step=STEP, hint="give a kheaders.ko")
     with _wrapped():
         return _parse(data, wanted)

@@ -11,10 +11,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kheaders_adb.archive.elf import MAGIC as _ELF_MAGIC
 from kheaders_adb.archive.elf import STEP
 from kheaders_adb.archive.xz import MAGIC as _XZ_MAGIC
 from kheaders_adb.archive.xz import decompress
 from kheaders_adb.errors import ArchiveError, UsageError
+from kheaders_adb.untrusted import host_file
 from kheaders_adb.untrusted.gzipped import MAGIC as _GZIP_MAGIC
 from kheaders_adb.untrusted.gzipped import gunzip
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
@@ -53,15 +55,27 @@ def read_module(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
         limits: caps on its size, packed and unpacked.
 
     Raises:
-        UsageError: the file cannot be read.
+        UsageError: it is no file, or cannot be read.
         CorruptArchiveError, UnsafeArchiveError: as `unpack_module`.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(limits.module_bytes + 1)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}", step=STEP) from error
-    return unpack_module(data, limits)
+    return unpack_module(host_file.read(path, limits.module_bytes, step=STEP), limits)
+
+
+def require_module(path: Path) -> None:
+    """Make sure that what a user names may be a module, or is a folder, which may hold some.
+
+    Raises:
+        UsageError: it is something else, or cannot be read.
+    """
+    if host_file.kind_of(path, step=STEP) is host_file.Kind.FOLDER:
+        return
+    head = host_file.read(path, 7, step=STEP)
+    if not head.startswith(_ELF_MAGIC) and packing_of(head) is None:
+        raise UsageError(
+            f"{path} is no kernel module: it does not begin as an ELF file does, nor as a packed one",
+            step=STEP,
+            hint="give a kheaders.ko, or a folder that holds one",
+        )
 
 
 def unpack_module(data: bytes, limits: Limits = DEFAULT_LIMITS) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from kheaders_adb.cli import inputs
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.cli.process import disk_error
 
@@ -109,5 +110,7 @@ def _show_as_options(
                     annotation=hints[name],
                 )
             )
+    for parameter in parameters:
+        inputs.guard(parameter.annotation, parameter.name)
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {item.name: item.annotation for item in parameters}

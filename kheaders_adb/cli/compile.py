@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -51,8 +50,8 @@ KernelOption = Annotated[
     typer.Option(
         "--kernel",
         metavar="KERNEL",
-        help="A staged kernel: a key prefix, a release if unique, @SERIAL, or 'latest' (the default "
-        "without a device).",
+        help="A staged kernel: a key prefix, a release or its beginning if unique, @SERIAL, or 'latest' (the "
+        "default without a device).",
     ),
 ]
 DefineOption = Annotated[
@@ -106,9 +105,13 @@ def compile_(
     first if they are not; else against staged ones.  Arguments after -- go to clang's front stage.
     """
     from kheaders_adb.ebpf.compile import compile_programs
+    from kheaders_adb.ebpf.programs import check_paths
 
     console = Console.standard(output)
+    _look_at(include_dirs, console)
     programs = [(source, _object_for(source, out, len(sources))) for source in sources]
+    for program in programs:
+        check_paths(*program)
     chosen = tree_for(target, store, kernel, console, module=module)
     options = _options(
         chosen,
@@ -126,7 +129,11 @@ def compile_(
     )
     with chosen.in_use():
         written = compile_programs(
-            chosen.tree, programs, options, _pass_on, parallel=jobs or os.cpu_count() or 1
+            chosen.tree,
+            programs,
+            options,
+            console.diagnostics,
+            parallel=jobs or os.cpu_count() or 1,
         )
     if output.json:
         console.document(
@@ -155,11 +162,12 @@ def compdb(
     Entries of other files stay; those of the same files are replaced.
     """
     from kheaders_adb.ebpf.compdb import entry, update
+    from kheaders_adb.untrusted import host_file
 
     console = Console.standard(output)
+    _look_at(include_dirs, console)
     for source in sources:
-        if not source.is_file():
-            raise UsageError(f"{source} is not a file", step="adding to the compilation database")
+        host_file.require(source, host_file.Kind.FILE, step="adding to the compilation database")
     chosen = tree_for(target, store, kernel, console, module=module)
     given = _Given(tuple(defines or ()), tuple(include_dirs or ()), extra=tuple(for_clang or ()))
     options = _options(chosen, console, libbpf, given)
@@ -206,13 +214,21 @@ def _options(
     )
 
 
+def _look_at(include_dirs: list[Path] | None, console: Console) -> None:
+    from kheaders_adb.ebpf.programs import absent_folders
+
+    for folder in absent_folders(include_dirs or []):
+        console.warn(f"-I {folder}: there is no such folder")
+
+
 def _object_for(source: Path, out: Path | None, count: int) -> Path:
-    from kheaders_adb.ebpf.compile import object_path
+    from kheaders_adb.ebpf.programs import object_path
+    from kheaders_adb.untrusted import host_file
 
     default = object_path(source)
     if out is None:
         return default
-    if out.is_dir():
+    if host_file.kind_of(out, step=f"compiling {source}") is host_file.Kind.FOLDER:
         return out / default.name
     if count > 1:
         raise UsageError(
@@ -220,11 +236,6 @@ def _object_for(source: Path, out: Path | None, count: int) -> Path:
             hint="make the folder first, or leave -o out",
         )
     return out
-
-
-def _pass_on(diagnostics: bytes) -> None:
-    sys.stderr.buffer.write(diagnostics)
-    sys.stderr.buffer.flush()
 
 
 COMMAND_CLASS = WithClangFlags

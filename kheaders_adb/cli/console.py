@@ -1,4 +1,9 @@
-"""Where output goes: results to stdout, everything else to stderr."""
+"""Where output goes: results to stdout, everything else to stderr.
+
+Whatever is said may hold words of a device, an archive or a file, which may want to act on the terminal.  All
+of it is made harmless here, so that no command can forget it; only `Console.value` writes to the letter, for
+programs.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 
 PROGRAM = "kheaders-adb"
 SCHEMA = 1
+# Those of clang; others could hide what stands behind them.
+_COLOURS = re.compile(r"(\x1b\[(?:[017]|(?:0;)?(?:1;)?3[0-7])?m)")
 _RED, _YELLOW, _RESET = "\033[1;31m", "\033[1;33m", "\033[0m"
 
 
@@ -111,12 +118,15 @@ class Console:
         )
 
     def result(self, text: str) -> None:
-        """Write a line of the result, made harmless, to stdout: for people."""
+        """Write a line of the result to stdout: for people."""
         self._put(harmless(text))
 
     def value(self, text: str) -> None:
-        """Write a line to stdout as it is: for programs, which need a path or a flag to the letter."""
-        self._put(text)
+        """Write a line to stdout as it is: for programs, which need a path or a flag to the letter.
+
+        On a terminal there is no program: people are told what is in it, and it cannot act.
+        """
+        self._put(harmless(text) if self.out.isatty() else text)
 
     def document(self, content: Mapping[str, Any]) -> None:
         """Write the one JSON object of ``--json`` to stdout.
@@ -130,7 +140,7 @@ class Console:
     def say(self, text: str) -> None:
         """Write a line to stderr, unless the user wants quiet."""
         if not self.wanted.quiet:
-            self._tell(harmless(text))
+            self._tell(text)
 
     def announce(self, text: str) -> None:
         """Write to stderr what is changed on a device, always: who is killed later can tell no more."""
@@ -138,14 +148,14 @@ class Console:
 
     def warn(self, text: str) -> None:
         """Write a warning to stderr, always."""
-        self._tell(f"{PROGRAM}: {self._paint(_YELLOW, 'warning:')} {harmless(text)}")
+        self._tell(text, self._head(_YELLOW, "warning:"))
 
     def complain(self, error: KheadersError) -> None:
         """Tell of an error and what to do next, on stderr alone."""
-        self._tell(f"{PROGRAM}: {self._paint(_RED, 'error:')} {harmless(str(error))}")
+        self._tell(str(error), self._head(_RED, "error:"))
         self._notes(error)
         if error.hint:
-            self._tell(f"  hint: {harmless(error.hint)}")
+            self._tell(f"  hint: {error.hint}")
 
     def error(self, error: KheadersError) -> None:
         """Tell of an error and what to do next; under ``--json`` also on stdout."""
@@ -161,10 +171,18 @@ class Console:
 
     def bug(self, error: Exception, trace: str, plea: str) -> None:
         """Tell of an error that should not have been, with all that helps to find it."""
-        self._tell(harmless(trace.rstrip("\n")))
+        self._tell(trace.rstrip("\n"))
         self._tell(f"{PROGRAM}: this is a bug; {plea}")
         seen = "".join(traceback.format_exception_only(error)).strip()
         self._fail(error_fields("bug", KheadersError.exit_code, seen, hint=plea))
+
+    def diagnostics(self, said: bytes) -> None:
+        """Pass on what a compiler has said, which quotes headers; its colours stay if the user has any."""
+        text = said.decode("utf-8", "backslashreplace").removesuffix("\n")
+        parts = _COLOURS.split(text) if self.colour else [text]
+        # Every second one is a colour.
+        shown = [part if at % 2 else harmless(part, keep="\t") for at, part in enumerate(parts)]
+        self._write("".join(shown))
 
     def progress(self, label: str) -> Progress:
         """A progress bar on stderr, where there is a terminal to show it."""
@@ -177,7 +195,7 @@ class Console:
 
     def _notes(self, error: BaseException) -> None:
         for note in getattr(error, "__notes__", ()):
-            self._tell(f"  note: {harmless(note)}")
+            self._tell(f"  note: {note}")
 
     def _put(self, text: str) -> None:
         try:
@@ -185,17 +203,21 @@ class Console:
         except OSError as error:
             raise OutputError(error) from error
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, text: str, head: str = "") -> None:
+        self._write(head + harmless(text))
+
+    def _write(self, text: str) -> None:
         try:
-            print(text, file=self.err, flush=True)
+            # As one string: programs that are compiled at once speak from threads of their own.
+            print(f"{text}\n", end="", file=self.err, flush=True)
         except BrokenPipeError:
             raise
         except OSError:
             # A log on a full disk, a terminal that is gone: no reason to give up what was asked for.
             let_go(self.err)
 
-    def _paint(self, colour: str, text: str) -> str:
-        return f"{colour}{text}{_RESET}" if self.colour else text
+    def _head(self, colour: str, word: str) -> str:
+        return f"{PROGRAM}: {colour}{word}{_RESET} " if self.colour else f"{PROGRAM}: {word} "
 
 
 class Progress:

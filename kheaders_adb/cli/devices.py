@@ -10,7 +10,7 @@ from kheaders_adb.errors import KheadersError
 
 if TYPE_CHECKING:
     from kheaders_adb.adb.deadline import Deadline
-    from kheaders_adb.adb.select import DeviceEntry
+    from kheaders_adb.adb.listing import DeviceEntry
     from kheaders_adb.adb.server import AdbServer
     from kheaders_adb.store import Store
 
@@ -20,17 +20,17 @@ _MAX_AT_ONCE = 16
 
 def devices(target: Target, store: StoreChoice, output: Output) -> None:
     """List the devices: model, kernel, where its headers are, root or not, staged or not."""
-    from concurrent.futures import ThreadPoolExecutor
-
     from kheaders_adb.cli.render import or_dash, table
+    from kheaders_adb.parallel import in_parallel
 
     console = Console.standard(output)
     server = target.adb_server()
     deadline = target.deadline()
     trees = store.open()
     entries = server.devices(deadline)
-    with ThreadPoolExecutor(_MAX_AT_ONCE) as pool:
-        rows = list(pool.map(lambda entry: _row(server, entry, trees, deadline), entries))
+    rows = in_parallel(
+        lambda entry: _row(server, entry, trees, deadline), entries, at_once=_MAX_AT_ONCE
+    )
     if output.json:
         console.document({"devices": rows})
         return

@@ -131,7 +131,7 @@ Kernel = Annotated[
     str,
     typer.Argument(
         metavar="[KERNEL]",
-        help="A key prefix, a release if unique, @SERIAL, or 'latest'.",
+        help="A key prefix, a release or its beginning if unique, @SERIAL, or 'latest'.",
         show_default=False,
     ),
 ]

@@ -100,15 +100,24 @@ def tree_for(
     """The tree of a device's kernel, staged now if need be; without a device, of a staged kernel.
 
     Raises:
-        UsageError: both a device and a kernel are named on the command line.
+        UsageError: both a device and a kernel are named on the command line, or a module without a device.
     """
     if kernel is not None:
         if any((target.serial, target.usb, target.tcp, target.transport_id is not None)):
             raise UsageError(
                 "--kernel and a device exclude each other", hint="leave one of the two out"
             )
+        if module is not None:
+            raise UsageError(
+                "--kernel and --module exclude each other", hint="leave one of the two out"
+            )
         return staged_tree(choice, kernel, console)
     if not names_a_device(target):
+        if module is not None:
+            raise UsageError(
+                "--module is for the kernel of a device, and none is named",
+                hint="name the device with -s, or leave --module out",
+            )
         return staged_tree(choice, "latest", console)
     with kept_for(target, choice, console, module) as kept:
         tree = _read(kept.store, kept.record)

@@ -198,7 +198,8 @@ def remove(
     kernels: Annotated[
         list[str],
         typer.Argument(
-            metavar="KERNEL…", help="Key prefixes, releases if unique, @SERIAL, or 'latest'."
+            metavar="KERNEL…",
+            help="Key prefixes, releases or their beginnings if unique, @SERIAL, or 'latest'.",
         ),
     ],
     store: StoreChoice,

@@ -28,9 +28,6 @@ def ensure_staged(
 ) -> tuple[Staged, Store, Device]:
     """Stage the headers of a device's kernel, unless they are, with a bar for what takes long.
 
-    deadline = deadline or target.deadline()
-    options = replace(options, su=options.su or settings.su_command())
-
     Returns:
         What is staged, where, and the device, which still has the rest of the command's time.
     """

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from kheaders_adb.adb.deadline import Deadline
-from kheaders_adb.adb.select import DeviceEntry, Selection, choose
+from kheaders_adb.adb.listing import DeviceEntry
+from kheaders_adb.adb.select import Selection, choose
 from kheaders_adb.adb.server import AdbServer
 from kheaders_adb.adb.shell import ShellResult, Stream, collect
 from kheaders_adb.adb.wire import ServiceFailedError, Wire

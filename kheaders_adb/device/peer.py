@@ -14,7 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from kheaders_adb.adb.deadline import Deadline
-from kheaders_adb.adb.select import USABLE_STATES, DeviceEntry
+from kheaders_adb.adb.listing import DeviceEntry
+from kheaders_adb.adb.select import USABLE_STATES
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.probe import parse_boot_id
 from kheaders_adb.errors import DeviceChangedError, KheadersError

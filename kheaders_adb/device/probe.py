@@ -231,11 +231,12 @@ def parse_probe(output: bytes, mark: str, binary: bytes | None = None) -> Probe:
     sections = _sections(output, mark.encode())
     if "end" not in sections:
         raise ValueError("the device's shell did not run the probe to its end")
-    # The version holds blanks, in pairs before a day below ten: it is what stands between the other two.
-    release, _, rest = _text(sections, "uname").partition(" ")
+    # The version holds blanks, in pairs before a day below ten: it is what stands before the machine.
+    said = _text(sections, "uname")
+    release, _, rest = said.partition("\n")
     version, _, machine = rest.rpartition(" ")
-    if not version:
-        raise ValueError(f"uname on the device said {f'{release} {rest}'.strip() or 'nothing'!r}")
+    if not version or "\n" in rest:
+        raise ValueError(f"uname on the device said {' '.join(said.split()) or 'nothing'!r}")
     config, notes = split_config(sections.get("binary", b"") if binary is None else binary)
     uid = _text(sections, "uid")
     identity = KernelIdentity(
@@ -247,7 +248,8 @@ def parse_probe(output: bytes, mark: str, binary: bytes | None = None) -> Probe:
         config_sha256=sha256(config).hexdigest() if config is not None else None,
         boot_id=parse_boot_id(_text(sections, "boot_id")),
     )
-    files = _files(_text(sections, "files"))
+    # Paths go back to the device as they came.
+    files = _files(_text(sections, "files", "surrogateescape"))
     root = _text(sections, "root").split()
     disabled = _text(sections, "disabled")
     works = [PurePosixPath(line) for line in _text(sections, "work").splitlines()]
@@ -280,13 +282,13 @@ def _sections(output: bytes, mark: bytes) -> dict[str, bytes]:
     return found
 
 
-def _text(sections: dict[str, bytes], name: str) -> str:
-    return sections.get(name, b"").decode("utf-8", "replace").strip()
+def _text(sections: dict[str, bytes], name: str, errors: str = "replace") -> str:
+    return sections.get(name, b"").decode("utf-8", errors).strip()
 
 
 def _files(listed: str) -> list[DeviceFile]:
     files = []
-    for line in listed.splitlines():
+    for line in listed.split("\n"):
         access, _, path = line.partition(" ")
         if path.startswith("/"):
             files.append(DeviceFile(PurePosixPath(path), access == "r"))

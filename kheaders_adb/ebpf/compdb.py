@@ -12,8 +12,10 @@ from kheaders_adb.ebpf.compile import CompileOptions
 from kheaders_adb.ebpf.flags import parse_flags
 from kheaders_adb.ebpf.headers import HeaderTree
 from kheaders_adb.errors import UsageError
+from kheaders_adb.untrusted import host_file
 
 _MAX_BYTES = 256 << 20
+_HINT = "repair or remove the file, or name another with --output"
 
 
 def entry(
@@ -52,37 +54,33 @@ def update(database: Path, entries: Sequence[dict[str, Any]]) -> None:
         entries: as ``entry`` makes them.
 
     Raises:
-        UsageError: the file is not a compilation database, or cannot be written; it is unchanged.
+        UsageError: the file is not a compilation database, or cannot be read or written; it is unchanged.
+        StoreError: the disk failed; it is unchanged.
 
     The file is replaced in one step.
     """
-    target = database.resolve()
     step = f"updating {database}"
-    try:
-        old = _read(target, step)
-        kept = [item for item in old if _file_of(item) not in {_file_of(new) for new in entries}]
-        text = json.dumps([*kept, *entries], indent=2, ensure_ascii=False) + "\n"
-        draft = target.with_name(f".{target.name}.{os.urandom(6).hex()}.tmp")
-        try:
+    old = _read(database, step)
+    kept = [item for item in old if _file_of(item) not in {_file_of(new) for new in entries}]
+    text = json.dumps([*kept, *entries], indent=2, ensure_ascii=False) + "\n"
+    with host_file.writing(database, step=step):
+        target = database.resolve()
+        with host_file.drafted(target) as draft:
             draft.write_text(text, encoding="utf-8", errors="surrogateescape")
             draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(f"{target}: {error.strerror}", step=step) from error
 
 
 def _read(target: Path, step: str) -> list[dict[str, Any]]:
-    try:
-        if target.stat().st_size > _MAX_BYTES:
-            raise UsageError(f"{target} is larger than {_MAX_BYTES} bytes", step=step)
-        text = target.read_text(encoding="utf-8", errors="surrogateescape")
-    except FileNotFoundError:
+    if host_file.kind_of(target, step=step) is None:
         return []
+    with host_file.opened(target, step=step) as file:
+        if os.fstat(file.fileno()).st_size > _MAX_BYTES:
+            raise UsageError(f"{target} is larger than {_MAX_BYTES} bytes", step=step, hint=_HINT)
+        text = file.read(_MAX_BYTES).decode("utf-8", "surrogateescape")
     broken = UsageError(
         f"{target} is not a compilation database; it is left as it is",
         step=step,
-        hint="repair or remove the file, or name another with --output",
+        hint=_HINT,
     )
     try:
         content = json.loads(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,11 @@ from kheaders_adb.ebpf.flags import (
 )
 from kheaders_adb.ebpf.headers import Arch, HeaderTree
 from kheaders_adb.ebpf.process import DEFAULT_LIMITS, Ended, Limits, finish, started
+from kheaders_adb.ebpf.programs import absent_folders, check_paths
 from kheaders_adb.errors import CompileError, UsageError
+from kheaders_adb.parallel import in_parallel
+from kheaders_adb.untrusted import host_file
+from kheaders_adb.untrusted.host_file import Kind, drafted
 
 OPTIMIZE_LEVELS = ("1", "2", "3", "s", "z")
 
@@ -58,11 +63,6 @@ class CompileOptions:
     limits: Limits = DEFAULT_LIMITS
 
 
-def object_path(source: Path) -> Path:
-    """Return where a source's object goes by default: beside it, ``prog.bpf.c`` → ``prog.bpf.o``."""
-    return source.with_suffix(".o")
-
-
 def compile_program(
     tree: HeaderTree,
     source: Path,
@@ -89,19 +89,32 @@ def compile_program(
     What the second gets can make it read no file but those that the first has read, and the first only
     files that the headers or the program may read.
     """
-    _check_paths(source, output)
-    _check_options(options)
-    if output.exists() and not output.is_file():
+    return compile_programs(tree, [(source, output)], options, on_diagnostics)[0]
+
+
+def _compile(
+    tree: HeaderTree,
+    source: Path,
+    output: Path,
+    options: CompileOptions,
+    on_diagnostics: Diagnostics,
+    stop: threading.Event,
+) -> Path:
+    if host_file.kind_of(output, step=f"compiling {source}") not in (None, Kind.FILE):
         # A device such as /dev/null must not be replaced by a file.
-        _stages(tree, source, output, options, on_diagnostics)
+        _stages(tree, source, output, options, on_diagnostics, stop)
         return output
-    with _draft(output) as draft:
-        listing = _stages(tree, source, draft, options, on_diagnostics)
+    with drafted(output) as draft:
+        # Before clang says it in its own way, of a name that is not the user's.
+        with host_file.writing(output, step=f"compiling {source}"):
+            draft.touch(exist_ok=False)
+            draft.unlink()
+        listing = _stages(tree, source, draft, options, on_diagnostics, stop)
         if options.dependencies:
             from kheaders_adb.ebpf.reads import with_target
 
             dependencies = output.with_suffix(".d")
-            with _draft(dependencies) as note:
+            with drafted(dependencies) as note:
                 # The rule is for the object, not for the intermediate code that the front stage writes.
                 _write(note, with_target(listing, str(output)), dependencies)
                 _publish(note, dependencies)
@@ -133,16 +146,14 @@ def compile_programs(
                 hint="compile sources of the same name into different directories",
             )
     for source, output in programs:
-        _check_paths(source, output)
-    if len(programs) == 1:
-        return [compile_program(tree, *programs[0], options, on_diagnostics)]
-
-    from concurrent.futures import ThreadPoolExecutor  # slow to import, for one program in vain
+        check_paths(source, output)
+    _check_options(options)
+    stop = threading.Event()
 
     def one(program: tuple[Path, Path]) -> CompileError | None:
         said: list[bytes] = []
         try:
-            compile_program(tree, *program, options, said.append)
+            _compile(tree, *program, options, said.append, stop)
         except CompileError as error:
             return error
         finally:
@@ -150,12 +161,9 @@ def compile_programs(
                 on_diagnostics(b"".join(said))
         return None
 
-    with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
-        try:
-            failures = [error for error in pool.map(one, programs) if error is not None]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    # One alone has a thread of its own too: a signal in the middle of starting clang would lose sight of it.
+    ended = in_parallel(one, programs, at_once=parallel, stop=stop)
+    failures = [error for error in ended if error is not None]
     if failures:
         first = failures[0]
         if len(failures) == 1:
@@ -174,6 +182,7 @@ def _stages(
     draft: Path,
     options: CompileOptions,
     on_diagnostics: Diagnostics,
+    stop: threading.Event,
 ) -> bytes:
     """Run both stages and return clang's list of the files that it has read."""
     step = f"compiling {source}"
@@ -205,7 +214,7 @@ def _stages(
                 from kheaders_adb.ebpf import assembly, reads
                 from kheaders_adb.ebpf.clang import headers_asked, headers_nearby
 
-                parsed = finish(first, options.limits)
+                parsed = finish(first, options.limits, stop=stop)
                 if parsed.diagnostics:
                     on_diagnostics(parsed.diagnostics)
                 if parsed.status or parsed.limit:
@@ -222,7 +231,7 @@ def _stages(
                     on_diagnostics(_warning(source, cleaned.dropped))
                 # The second stage is fed from here and not by the first: when it dies early, the first would
                 # complain of a broken pipe and the reason would drown.
-                built = finish(second, options.limits, given=cleaned.code)
+                built = finish(second, options.limits, given=cleaned.code, stop=stop)
         except OSError as error:
             raise CompileError(
                 f"{options.clang} cannot be run: {error.strerror}",
@@ -305,7 +314,7 @@ def _refuse_pointers(code: bytes, step: str) -> None:
 def _lists(draft: Path, step: str) -> Iterator[tuple[Path, Path]]:
     """Give the names of two files for clang's lists, beside the object where that is a file."""
     if not draft.exists():
-        with _draft(draft) as listing, _draft(draft) as graph:
+        with drafted(draft) as listing, drafted(draft) as graph:
             yield listing, graph
         return
     import tempfile  # slow to import, for the rare device
@@ -322,38 +331,18 @@ def _lists(draft: Path, step: str) -> Iterator[tuple[Path, Path]]:
         yield Path(name, "list"), Path(name, "graph")
 
 
-def _check_paths(source: Path, output: Path) -> None:
-    if not source.is_file():
-        raise UsageError(f"{source} is not a file", step="compiling")
-    if not output.parent.is_dir():
-        raise UsageError(f"{output.parent} is not a directory", step=f"compiling {source}")
-    if output.is_dir():
-        raise UsageError(f"{output} is a directory", step=f"compiling {source}")
-    if output.exists() and output.samefile(source):
-        raise UsageError(f"the object would replace its source {source}", step="compiling")
-
-
 def _check_options(options: CompileOptions) -> None:
     if options.optimize not in OPTIMIZE_LEVELS:
         raise UsageError(
             f"-O{options.optimize} is not a level for BPF programs",
             hint=f"one of {', '.join(OPTIMIZE_LEVELS)}; without optimisation the verifier refuses them",
         )
+    absent_folders(options.include_dirs)
 
 
 def _as_argument(path: Path) -> str:
     """Return a path that clang cannot take for an option."""
     return f"./{path}" if str(path).startswith("-") else str(path)
-
-
-@contextlib.contextmanager
-def _draft(target: Path) -> Iterator[Path]:
-    """Give a new name beside ``target``; what is there at the end is removed."""
-    draft = target.with_name(f".{target.name}.{os.urandom(6).hex()}.tmp")
-    try:
-        yield draft
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _write(draft: Path, content: bytes, target: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kheaders_adb.errors import StoreError, UsageError
+from kheaders_adb.untrusted.host_file import Kind, kind_of, require
 
 # Where libbpf's `make install` and the distributions put it: spares pkg-config's process on most hosts.
 _USUAL = (Path("/usr/local/include"), Path("/usr/include"), Path("/opt/homebrew/include"))
@@ -48,14 +49,17 @@ def find_libbpf(given: Path | None, links: Callable[[], Path]) -> Path | None:
 
 
 def _given(directory: Path) -> Path:
+    step = "looking for libbpf's headers"
+    require(directory, Kind.FOLDER, step=step)
     tries = ("bpf", "include/bpf", "usr/include/bpf", ".", "src")
     for name in tries:
         headers = (directory / name).absolute()
-        if (headers / _MARK).is_file() and (headers / "bpf_helper_defs.h").is_file():
+        wanted = (headers / _MARK, headers / "bpf_helper_defs.h")
+        if all(kind_of(path, step=step) is Kind.FILE for path in wanted):
             return headers.resolve() if name == "." else headers
     raise UsageError(
         f"{directory} holds neither bpf/{_MARK} nor bpf_helper_defs.h beside it",
-        step="looking for libbpf's headers",
+        step=step,
         hint=INSTALL_HINT,
     )
 
@@ -78,7 +82,10 @@ def _installed() -> Path | None:
 
 
 def _stands_alone(headers: Path) -> bool:
-    return [entry.name for entry in headers.parent.iterdir()] == ["bpf"]
+    try:
+        return [entry.name for entry in headers.parent.iterdir()] == ["bpf"]
+    except OSError:  # it may be entered and not listed
+        return False
 
 
 def _linked(headers: Path, links: Path) -> Path:

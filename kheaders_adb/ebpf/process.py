@@ -9,6 +9,7 @@ import resource
 import selectors
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from typing import IO, BinaryIO
 from kheaders_adb.errors import CompileError
 
 _GRACE_S = 2.0
+#: How long a signal may go unnoticed by the threads in which several programs are compiled.
+_LOOK_S = 0.1
 _CHUNK_BYTES = 1 << 16
 # Between the signal at which clang removes what it has begun to write and the one that just ends it.
 _CPU_GRACE_S = 5
@@ -108,20 +111,30 @@ def started(command: list[str], limits: Limits, *, fed: bool = False) -> Iterato
                 process.kill()
 
 
-def finish(running: Running, limits: Limits, *, given: bytes = b"") -> Ended:
+class Abandoned(BaseException):
+    """What was waited for is not wanted any more."""
+
+
+def finish(
+    running: Running, limits: Limits, *, given: bytes = b"", stop: threading.Event | None = None
+) -> Ended:
     """Give a process its input, take its output, and wait for its end.
 
     Args:
         running: from ``started``.
         limits: as it was started with.
         given: its standard input.
+        stop: set by another thread when nobody wants the result any more.
+
+    Raises:
+        Abandoned: `stop` was set.
 
     A process that exceeds the time is ended here; the others are the system's limits.
     """
     process = running.process
     deadline = time.monotonic() + limits.wall_s
     talk = _Talk(process, limits, given)
-    exceeded = talk.until(deadline)
+    exceeded = talk.until(deadline, stop)
     if exceeded is None:
         try:
             process.wait(max(0.0, deadline - time.monotonic()))
@@ -151,13 +164,17 @@ class _Talk:
             os.set_blocking(process.stdin.fileno(), False)
             self._selector.register(process.stdin, selectors.EVENT_WRITE)
 
-    def until(self, deadline: float) -> str | None:
+    def until(self, deadline: float, stop: threading.Event | None) -> str | None:
         """Go on until the process closes its pipes; return the limit that it exceeded, or None."""
         with self._selector:
             while self._selector.get_map():
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return _time(self._limits)
+                if stop is not None:
+                    left = min(left, _LOOK_S)
+                    if stop.is_set():
+                        raise Abandoned
                 for key, events in self._selector.select(left):
                     stream: IO[bytes] = key.fileobj  # type: ignore[assignment]
                     if events & selectors.EVENT_WRITE:

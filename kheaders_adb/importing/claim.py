@@ -10,6 +10,7 @@ from kheaders_adb.device.probe import Probe
 from kheaders_adb.errors import UsageError
 from kheaders_adb.kernel.config import load_config
 from kheaders_adb.model import ArchiveFacts, KernelIdentity
+from kheaders_adb.untrusted import host_file
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
 
 STEP = "importing"
@@ -76,14 +77,10 @@ def read_claimed_config(path: Path) -> bytes:
     """The bytes of a configuration file, plain or gzipped.
 
     Raises:
-        UsageError: it cannot be read, or is longer than any configuration.
+        UsageError: it is no file, cannot be read, or is longer than any configuration.
     """
     cap_bytes = DEFAULT_LIMITS.config_bytes
-    try:
-        with path.open("rb") as file:
-            data = file.read(cap_bytes + 1)
-    except OSError as error:
-        raise unreadable(path, error) from error
+    data = host_file.read(path, cap_bytes, step=STEP)
     if len(data) > cap_bytes:
         raise UsageError(
             f"{path} is no configuration: it has more than {cap_bytes} bytes",
@@ -91,8 +88,3 @@ def read_claimed_config(path: Path) -> bytes:
             hint="give a kernel's .config or config.gz",
         )
     return data
-
-
-def unreadable(path: Path, error: OSError) -> UsageError:
-    """The error for a file on the host that cannot be read."""
-    return UsageError(f"{path} cannot be read: {error.strerror}", step=STEP, hint="check the path")

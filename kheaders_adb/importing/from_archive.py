@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
 from kheaders_adb.errors import ArchiveError, UsageError
-from kheaders_adb.importing.claim import STEP, Claim, unreadable
+from kheaders_adb.importing.claim import STEP, Claim
 from kheaders_adb.kernel.config import parse_config
 from kheaders_adb.kernel.facts import require_kheaders
 from kheaders_adb.kernel.match import match
@@ -22,7 +24,9 @@ from kheaders_adb.pipeline.options import Tolerance
 from kheaders_adb.pipeline.stager import Judged, Stager
 from kheaders_adb.store.records import KernelRecord
 from kheaders_adb.store.store import Store
+from kheaders_adb.untrusted import host_file
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
+from kheaders_adb.untrusted.rules import Rule
 
 _CHUNK_BYTES = 256 * 1024
 #: How long to wait for another process that pulls an archive of this size.
@@ -65,7 +69,6 @@ def import_archive(
         ArchiveError, StoreError: it is damaged or unsafe, or the disk failed.
     """
     claim = claim or Claim()
-    _require_archive(path)
     config = claim.config_text(limits)
     source = HeaderSource(SourceKind.FILE, str(path.absolute()))
 
@@ -88,34 +91,36 @@ def import_archive(
         limits=limits,
     )
     try:
-        with store.archive_lock(path.stat().st_size, timeout_s=_PATIENCE_S):
-            digest = sha256()
-            for chunk in _chunks(path):
-                digest.update(chunk)
-            if digest.hexdigest() in store.find_archive(path.stat().st_size):
-                store.mend_archive(digest.hexdigest(), _chunks(path))
-                record = stager.restage(digest.hexdigest())
-            else:
-                record = stager.stage(_chunks(path))
+        with host_file.opened(path, step=STEP) as file:
+            size_bytes = _require_archive(path, file, limits)
+            with store.archive_lock(size_bytes, timeout_s=_PATIENCE_S):
+                digest = sha256()
+                for chunk in _chunks(file):
+                    digest.update(chunk)
+                if digest.hexdigest() in store.find_archive(size_bytes):
+                    store.mend_archive(digest.hexdigest(), _chunks(file))
+                    record = stager.restage(digest.hexdigest())
+                else:
+                    record = stager.stage(_chunks(file))
     except ArchiveError as error:
         error.step = error.step or f"{STEP} {path}"
         raise
-    except OSError as error:
-        raise unreadable(path, error) from error
     if on_note is not None:
         for note in stager.notes:
             on_note(note)
     return record
 
 
-def _require_archive(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            head = file.read(8)
-    except OSError as error:
-        raise unreadable(path, error) from error
+def _require_archive(path: Path, file: BinaryIO, limits: Limits) -> int:
+    """The size of what may be an archive, in bytes."""
+    head = file.read(8)
     if head.startswith(_XZ_MAGIC):
-        return
+        size_bytes = os.fstat(file.fileno()).st_size
+        if size_bytes > limits.compressed_bytes:
+            raise Rule.COMPRESSED_TOO_LARGE.error(
+                f"{size_bytes} bytes, more than {limits.compressed_bytes}"
+            )
+        return size_bytes
     kind = next((kind for magic, kind in _OTHER_KINDS.items() if head.startswith(magic)), None)
     raise UsageError(
         f"{path} is {kind or 'no xz file'}",
@@ -124,7 +129,8 @@ def _require_archive(path: Path) -> None:
     )
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            yield chunk
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    """The file's content, from its beginning."""
+    file.seek(0)
+    while chunk := file.read(_CHUNK_BYTES):
+        yield chunk

@@ -80,7 +80,7 @@ def parse_builder(identity: KernelIdentity) -> tuple[str, str] | None:
         if build_number < 0:
             return None
         banner = banner[: build_number + 1]
-    head = re.match(r"Linux version \S+ \(", banner)
+    head = re.match(r"Linux version .*? \(", banner)
     if head is None:
         return None
     builder, between, compiler = banner[head.end() : -1].partition(") (")

@@ -197,7 +197,14 @@ def _check_version(identity: KernelIdentity, archived: str | None) -> Check:
 def _check_vermagic(release: str, vermagic: str) -> Check:
     words = vermagic.split(None, 1)
     note = f"vermagic: {printable(vermagic.strip())}" if len(words) > 1 else None
-    return _compare("vermagic", release, words[0] if words else "", note)
+    return _compare("vermagic", release, vermagic_release(vermagic, release), note)
+
+
+def vermagic_release(vermagic: str, release: str) -> str:
+    """The release that a vermagic begins with: `release`, which may hold blanks, or else its first word."""
+    if f"{vermagic.strip()} ".startswith(f"{release} "):
+        return release
+    return next(iter(vermagic.split()), "")
 
 
 def _check_continuity(before: str | None, after: str | None) -> Check:

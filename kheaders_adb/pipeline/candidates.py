@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,13 +16,15 @@ from kheaders_adb.device.probe import Probe
 from kheaders_adb.errors import ArchiveError, UsageError
 from kheaders_adb.kernel.config import parse_config
 from kheaders_adb.kernel.facts import FactCollector
-from kheaders_adb.kernel.match import match
+from kheaders_adb.kernel.match import match, vermagic_release
 from kheaders_adb.model import Level, Verdict
 from kheaders_adb.pipeline.plans import InModule
 from kheaders_adb.pipeline.surveying import survey_archive
+from kheaders_adb.untrusted import host_file
+from kheaders_adb.untrusted.host_file import Kind
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
 
-_STEP = "choosing a module"
+_CHOOSING = "choosing a module"
 _RANK = {
     Level.EXACT: 0,
     Level.CONSISTENT: 1,
@@ -59,8 +61,9 @@ def best_module(
         DeadlineError: the device's time is over.
     """
     best: Candidate | None = None
-    usable, rejected = 0, []
-    for path in _module_files(module):
+    files, closed = _module_files(module)
+    usable, rejected = 0, [error.seen for error in closed]
+    for path in files:
         try:
             candidate = _examine(path, probe, limits, device.deadline)
         except (ArchiveError, UsageError) as error:
@@ -75,7 +78,7 @@ def best_module(
         raise UsageError(
             f"{module} holds no usable kheaders.ko"
             + "".join(f"\n    {reason}" for reason in rejected[:5]),
-            step=_STEP,
+            step=_CHOOSING,
             device=device.serial,
             hint="give the kheaders.ko of the running kernel's build",
         )
@@ -98,8 +101,8 @@ def holds_archive(module: Path, sha256: str, limits: Limits | None, deadline: De
         UsageError: it is not there, or cannot be read.
         ArchiveError: the one that was named is damaged or another module.
     """
-    for path in _module_files(module):
-        deadline.require(step=_STEP)
+    for path in _module_files(module)[0]:
+        deadline.require(step=_CHOOSING)
         try:
             archive = carve_module(path, limits or Limits()).archive
         except (ArchiveError, UsageError):
@@ -113,12 +116,13 @@ def holds_archive(module: Path, sha256: str, limits: Limits | None, deadline: De
 
 def _rank(candidate: Candidate, probe: Probe) -> tuple[int, int, bool, str]:
     verdict = candidate.verdict
-    same_vermagic = (candidate.carved.vermagic or "").split(" ")[0] == probe.identity.release
+    release = probe.identity.release
+    same_vermagic = vermagic_release(candidate.carved.vermagic or "", release) == release
     return (_RANK[verdict.level], len(verdict.differing), not same_vermagic, str(candidate.path))
 
 
 def _examine(path: Path, probe: Probe, limits: Limits, deadline: Deadline) -> Candidate:
-    deadline.require(step=_STEP)
+    deadline.require(step=_CHOOSING)
     data = read_module(path, limits)
     carved = carve(data, limits)
     verdict = examine(carved, probe, limits, deadline)
@@ -136,7 +140,7 @@ def examine(
     """
     collector = FactCollector()
     for member, content in read_archive((carved.archive,), limits):
-        deadline.require(step=_STEP)
+        deadline.require(step=_CHOOSING)
         collector.add(member.path, content)
     return match(
         probe.identity,
@@ -146,17 +150,27 @@ def examine(
     )
 
 
-def _module_files(module: Path) -> Iterable[Path]:
-    if module.is_dir():
-        return sorted(path for path in module.rglob("*.ko*") if path.is_file())
-    if not module.exists():
-        raise UsageError(f"{module} does not exist", step=_STEP, hint="check --module")
-    if not module.is_file():
-        # It is read more than once; and one that nobody writes into would be waited for in vain.
-        raise UsageError(
-            f"{module} is neither a file nor a folder", step=_STEP, hint="check --module"
-        )
-    return (module,)
+def _module_files(module: Path) -> tuple[list[Path], list[UsageError]]:
+    """The file, or those of the folder that may be modules; and why parts of it cannot be looked into."""
+    if host_file.kind_of(module, step=_CHOOSING) is not Kind.FOLDER:
+        return [module], []
+    found: list[Path] = []
+    closed: list[UsageError] = []
+
+    def pass_over(error: OSError) -> None:
+        folder = Path(os.fsdecode(error.filename))
+        closed.append(host_file.unreadable(folder, error, step=_CHOOSING))
+
+    for folder, _, names in os.walk(module, onerror=pass_over):
+        found += [Path(folder, name) for name in names if ".ko" in name]
+    return sorted(filter(_may_be_file, found)), closed
+
+
+def _may_be_file(path: Path) -> bool:
+    try:
+        return host_file.kind_of(path, step=_CHOOSING) is Kind.FILE
+    except UsageError:
+        return True  # why it is not is said where it is read
 
 
 def read_payload(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:

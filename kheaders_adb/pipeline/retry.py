@@ -50,8 +50,15 @@ def ensure_selected(
         What is staged, and the device, which still has the rest of the time.
 
     Raises:
+        UsageError: the module that `options` names is none.
         KheadersError: that of the last attempt, as of `ensure` and of selecting a device.
     """
+
+    if options.module is not None:
+        from kheaders_adb.archive.pack import require_module
+
+        # Also where it turns out not to be needed: what is given by mistake is not passed over in silence.
+        require_module(options.module)
 
     def attempt() -> tuple[Staged, Device]:
         device = Device.select(server, selection, deadline)

@@ -11,6 +11,8 @@ from kheaders_adb.store.records import KernelRecord
 
 _CHOOSING = "choosing the kernel"
 _KEY_PREFIX = re.compile(r"[0-9a-f]{4,64}")
+_VERSION = re.compile(r"[0-9.]*[0-9]")
+_WHOLE_KEY = "give a whole key: {}"
 #: How many candidates an error names.
 _MAX_NAMED = 8
 
@@ -21,9 +23,10 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
     Args:
         store: the store.
         text: ``latest`` (the one staged last), ``@SERIAL`` (the one that this device was last seen
-            running), a release if only one kernel has it, or at least 4 digits of a key.  A whole key always
-            means that kernel; devices choose their releases, so that one which is the beginning of
-            another kernel's key means neither.
+            running), a release or the beginning of one if only one kernel has it, or at least 4 digits of a
+            key.  A whole key always means that kernel, a whole release comes before the beginning of another,
+            and a number is never cut: 6.1 is not 6.12.  Devices choose their releases, so that what may be
+            the beginning of a key never means a kernel by its release.
 
     Raises:
         UsageError: none or several are meant; the message lists them.
@@ -47,7 +50,15 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
     is_prefix = _KEY_PREFIX.fullmatch(text) is not None
     by_release = [record for record in records if record.identity.release == text]
     by_key = [record for record in records if is_prefix and record.key.startswith(text)]
+    if not by_release and not is_prefix:
+        by_release = [record for record in records if _begins(record.identity.release, text)]
     meant = list({record.key: record for record in by_release + by_key}.values())
+    if is_prefix and by_release and not by_key:
+        raise UsageError(
+            f"no key begins with {text!r}; as a release it is that of {_listed(by_release)}",
+            step=_CHOOSING,
+            hint=_WHOLE_KEY.format(" or ".join(record.key for record in meant[:_MAX_NAMED])),
+        )
     if len(meant) == 1:
         return meant[0]
     if by_release and by_key:
@@ -55,19 +66,26 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
             f"{text!r} means {len(meant)} kernels: as a release, {_listed(by_release)}; "
             f"as the beginning of a key, {_listed(by_key)}",
             step=_CHOOSING,
-            hint=f"give a whole key: {' or '.join(record.key for record in meant[:_MAX_NAMED])}",
+            hint=_WHOLE_KEY.format(" or ".join(record.key for record in meant[:_MAX_NAMED])),
         )
     if meant:
         raise UsageError(
             f"{text!r} means {len(meant)} kernels: {_listed(meant)}",
             step=_CHOOSING,
-            hint="give more digits of the key",
+            hint="give more of the release, or some digits of the key",
         )
     raise UsageError(
         f"no staged kernel is called {text!r}; there are {_listed(records)}",
         step=_CHOOSING,
-        hint="give a key (4 digits or more), a release, @SERIAL or `latest`",
+        hint="give a key (4 digits or more), a release or its beginning, @SERIAL or `latest`",
     )
+
+
+def _begins(release: str, text: str) -> bool:
+    """Whether a release begins with `text`, and that ends between two of its numbers."""
+    if not text or not release.startswith(text):
+        return False
+    return not (_VERSION.fullmatch(text) and release[len(text)].isdigit())
 
 
 def _resolve_device(store: Lookup, serial: str) -> KernelRecord:

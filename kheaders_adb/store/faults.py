@@ -25,6 +25,8 @@ _HINTS = {
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.EISDIR: "a folder stands where the store has a file: move it away",
     errno.ELOOP: "a link stands where the store has a file or a folder: remove it",
+    errno.EEXIST: f"something that is no folder has that name: remove it, or {_ELSEWHERE}",
+    errno.ENAMETOOLONG: f"no file system takes such a long name: {_ELSEWHERE}",
     errno.ENFILE: "too many files are open on this machine: end some programs and try again",
     errno.ENOTDIR: f"a file stands where the store needs a folder: remove it, or {_ELSEWHERE}",
 }

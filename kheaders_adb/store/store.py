@@ -341,7 +341,8 @@ class Store(Lookup):
 
         Args:
             text: ``latest`` (the one staged last), ``@SERIAL`` (the one that this device was last seen
-                running), a release if only one kernel has it, or at least 4 digits of a key.
+                running), a release or the beginning of one if only one kernel has it, or at least 4 digits
+                of a key.
 
         Raises:
             UsageError: none or several are meant; the message lists them.

@@ -28,15 +28,21 @@ def one_line(text: str) -> str:
     return _escaped(" ".join(text.split()))
 
 
-def harmless(text: str) -> str:
-    """Return the text escaped but for the ends of lines: for a message that is whole already."""
-    return "\n".join(map(_escaped, text.split("\n")))
+def harmless(text: str, *, keep: str = "") -> str:
+    """Return the text escaped but for the ends of lines: for a message that is whole already.
+
+    Args:
+        keep: other characters that stay as they are.
+    """
+    return "\n".join(_escaped(line, keep) for line in text.split("\n"))
 
 
-def _escaped(text: str) -> str:
+def _escaped(text: str, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        char
+        if char.isprintable() or char in keep
+        else char.encode("unicode_escape").decode("ascii")
         for char in text
     )

@@ -23,7 +23,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 RANKS = (
     ("_version", "model"),
     ("errors",),
-    ("untrusted", "report"),
+    ("untrusted", "report", "parallel"),
     ("adb", "kernel", "archive", "store"),
     ("device", "ebpf", "mirror"),
     ("pipeline",),

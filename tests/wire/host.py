@@ -19,11 +19,13 @@ class Host(ABC):
     Attributes:
         version: what ``host:version`` answers.
         devices: the devices; change them through their own methods.
+        lists_numbers: whether ``host:devices-l`` has transport ids, as since 2018.
     """
 
     def __init__(self, version: int) -> None:
         self.version = version
         self.devices: list[Device] = []
+        self.lists_numbers = True
         self._changed = threading.Condition()
 
     @property
@@ -106,7 +108,8 @@ class Host(ABC):
             facts = [device.devpath] if device.usb else []
             if state is State.DEVICE:
                 facts += ["product:fake", "model:Fake", "device:fake"]
-            facts.append(f"transport_id:{device.transport_id}")
+            if self.lists_numbers:
+                facts.append(f"transport_id:{device.transport_id}")
             lines += b"%-22s %s %s\n" % (serial, shown, " ".join(facts).encode())
         return lines
 

@@ -268,9 +268,11 @@ def test_the_timeout_is_a_total(cli: Cli, server: Server, device: Device, servic
 
 def test_the_timeout_bounds_the_wait_for_the_store_too(cli: Cli, device: Device) -> None:
     assert cli("pull").code == 0
+    program = cli.home / "prog.c"
+    program.touch()
     with (cli.store / "locks/store").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for words in (["pull"], ["push"], ["compile", "-s", device.serial, "prog.c"]):
+        for words in (["pull"], ["push"], ["compile", "-s", device.serial, str(program)]):
             done = cli(*words, "--timeout", "1")
             assert done.code == 8
             waited = re.search(
@@ -279,6 +281,31 @@ def test_the_timeout_bounds_the_wait_for_the_store_too(cli: Cli, device: Device)
             assert waited is not None, done.err
             assert int(waited[1]) == os.getpid()
             assert float(waited[2]) <= 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("words", [("devices",), ("devices", "--json")], ids=" ".join)
+def test_a_signal_ends_the_asking_of_many_devices_at_once(
+    cli: Cli, server: Server, words: tuple[str, ...], number: signal.Signals
+) -> None:
+    """Also while each of them is asked in a thread of its own, and none answers."""
+    for count in range(3):
+        server.add_device(f"PHONE{count}")
+    faults = [
+        server.inject(Action.STALL, PROBE, serial=f"PHONE{count}", repeat=True)
+        for count in range(3)
+    ]
+    with cli.running(*words) as process:
+        assert wait_until(lambda: all(fault.fired for fault in faults))
+        process.send_signal(number)
+        # Long before the fifteen seconds after which a device that is silent is given up.
+        out, err = process.communicate(timeout=10)
+    assert process.returncode == 128 + number
+    assert err == "kheaders-adb: interrupted\n"
+    if "--json" not in words:
+        assert out == ""
+        return
+    assert json.loads(out)["error"]["kind"] == "interrupted"
 
 
 @pytest.mark.parametrize("offset", [60, 80_000])  # before the store is opened for it; in the middle

@@ -163,4 +163,4 @@ def test_a_module_is_a_file_or_a_folder(cli: Cli, server: Server, tmp_path: Path
     server.add_device(headers=Headers.ABSENT)
     os.mkfifo(tmp_path / "pipe")
     done = cli("pull", "--module", str(tmp_path / "pipe"))
-    assert (done.code, "is neither a file nor a folder" in done.err) == (2, True), done.err
+    assert (done.code, "is a pipe, not a file" in done.err) == (2, True), done.err

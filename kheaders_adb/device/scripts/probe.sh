@@ -12,11 +12,11 @@ section() {
 kernel=/proc/sys/kernel
 
 section uname
+# On two lines: the release may hold blanks, as the version does.  Not by echo: some take a backslash for their own.
 # shellcheck disable=SC2015 # where one of them cannot be read, uname says all three
 read -r release <$kernel/osrelease && read -r version <$kernel/version && read -r machine <$kernel/arch &&
-  echo "$release $version $machine" || uname -rvm
+  printf "%s\n" "$release" "$version $machine" || { uname -r && uname -vm; }
 section banner
-# Not by echo: some take a backslash, as in a builder's name, for their own.
 read -r x </proc/version && printf "%s\n" "$x"
 section boot_id
 read -r x <$kernel/random/boot_id && echo "$x"

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from kheaders_adb.errors import StoreError, UsageError
 from kheaders_adb.store import durable
-from kheaders_adb.store.faults import wrapped
+from kheaders_adb.store.faults import store_error
 from kheaders_adb.store.manifest import EntryKind
 from kheaders_adb.store.records import KernelRecord
 from kheaders_adb.store.store import Store
+from kheaders_adb.untrusted.host_file import draft_of, drafted, writing
 
 _STEP = "exporting"
 _CHUNK_BYTES = 1 << 20
@@ -31,18 +32,19 @@ def export_archive(store: Store, record: KernelRecord, output: Path) -> int:
         The number of bytes.
 
     Raises:
-        UsageError: there is such a file already.
+        UsageError: there is such a file already, or it cannot be one.
         StoreError: the archive is missing or damaged, or a disk failed; ``output`` is as before.
     """
     _refuse_existing(output)
     source = store.archive_path(record.archive.sha256)
-    draft = _draft(output)
-    try:
-        with wrapped(_STEP, output), draft.open("xb") as target:
+    with drafted(output) as draft:
+        with writing(output, step=_STEP), draft.open("xb") as target:
             try:
                 file = source.open("rb")
             except FileNotFoundError as error:
                 raise StoreError(f"{source} is not there", step=_STEP, hint=_DAMAGED) from error
+            except OSError as error:
+                raise store_error(error, step=_STEP, path=source) from error
             hashed, size_bytes = sha256(), 0
             with file:
                 while chunk := file.read(_CHUNK_BYTES):
@@ -53,10 +55,8 @@ def export_archive(store: Store, record: KernelRecord, output: Path) -> int:
                 raise StoreError(f"{source} is damaged", step=_STEP, hint=_DAMAGED)
             target.flush()
             os.fsync(target.fileno())
-        with wrapped(_STEP, output):
+        with writing(output, step=_STEP):
             draft.rename(output)
-    finally:
-        draft.unlink(missing_ok=True)
     return size_bytes
 
 
@@ -72,10 +72,10 @@ def export_tree(store: Store, record: KernelRecord, output: Path) -> int:
         The number of files.
 
     Raises:
-        UsageError: ``output`` is there and not empty.
+        UsageError: ``output`` is there and not empty, or cannot be written.
         StoreError: the tree is missing or damaged, or a disk failed; ``output`` is as before.
     """
-    with wrapped(_STEP, output):
+    with writing(output, step=_STEP):
         if output.is_symlink() or (
             output.exists() and not (output.is_dir() and not any(output.iterdir()))
         ):
@@ -84,9 +84,9 @@ def export_tree(store: Store, record: KernelRecord, output: Path) -> int:
             )
     entries = store.tree_entries(record.tree)
     top = store.tree_path(record.tree)
-    draft = _draft(output)
+    draft = draft_of(output)
     try:
-        with wrapped(_STEP, output):
+        with writing(output, step=_STEP):
             draft.mkdir()
             files = 0
             for entry in entries:
@@ -116,14 +116,10 @@ def export_tree(store: Store, record: KernelRecord, output: Path) -> int:
 
 
 def _refuse_existing(output: Path) -> None:
-    with wrapped(_STEP, output):
+    with writing(output, step=_STEP):
         if os.path.lexists(output):
             raise UsageError(
                 f"{output} is there already",
                 step=_STEP,
                 hint="give another file with -o, or remove that one first",
             )
-
-
-def _draft(output: Path) -> Path:
-    return output.parent / f".{output.name}.{os.getpid()}-{os.urandom(4).hex()}"

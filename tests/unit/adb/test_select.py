@@ -1,17 +1,14 @@
-"""Which device: adb's listing as adb writes it, and adb's choice from it."""
+"""Which device: adb's choice from its listing."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from kheaders_adb.adb.listing import DeviceEntry, parse_devices
 from kheaders_adb.adb.select import (
-    DeviceEntry,
     Selection,
     check_usable,
     choose,
-    parse_devices,
     resolve_selection,
 )
 from kheaders_adb.errors import (
@@ -22,7 +19,6 @@ from kheaders_adb.errors import (
     UnauthorizedError,
     UsageError,
 )
-from tests.unit.device.helpers import generated
 
 # As append_transport() of adb 1.0.41 writes it; the serial is padded to 22 columns.
 LISTING = """\
@@ -35,68 +31,13 @@ R58M12ABCDE            unauthorized usb:3-1 transport_id:6
 adb-R5CT10-x7._adb-tls-connect._tcp device product:a model:b device:c transport_id:8
 QV7000                 recovery usb:2-1 transport_id:9
 """
-PHONE, WIFI, EMULATOR, SHY, CLOSED, TLS, RECOVERY = parse_devices(LISTING)
+PHONE, WIFI, EMULATOR, SHY, CLOSED, TLS, RECOVERY = parse_devices(LISTING.encode())
 
 
 def entry(
     serial: str, state: str = "device", *, usb: str | None = None, number: int | None = 1
 ) -> DeviceEntry:
     return DeviceEntry(serial, state, number, {} if usb is None else {"usb": usb})
-
-
-def test_a_listing_in_full() -> None:
-    properties = {"usb": "1-4.2", "product": "panther", "model": "Pixel_7", "device": "panther"}
-    assert DeviceEntry("0A201FDD4004BD", "device", 3, properties) == PHONE
-    assert (PHONE.is_usb, PHONE.model) == (True, "Pixel_7")
-    assert (WIFI.serial, WIFI.transport_id, WIFI.is_usb) == ("192.168.1.7:5555", 4, False)
-    assert DeviceEntry("emulator-5554", "offline", 5) == EMULATOR
-    assert EMULATOR.model is None
-    assert (SHY.state, SHY.is_usb) == ("unauthorized", True)
-    assert CLOSED.serial == "(no serial number)"
-    assert CLOSED.state == (
-        "no permissions (user in plugdev group; are your udev rules wrong?); "
-        "see [http://developer.android.com/tools/device.html]"
-    )
-    assert (CLOSED.is_usb, CLOSED.transport_id) == (True, 7)
-    assert TLS.serial == "adb-R5CT10-x7._adb-tls-connect._tcp"
-
-
-def test_servers_before_transport_ids() -> None:
-    assert parse_devices("X1\tdevice\n") == (DeviceEntry("X1", "device"),)
-
-
-@pytest.mark.parametrize("listing", ["", "\n\n", "lonely\n", "  \n"])
-def test_lines_that_make_no_sense_are_left_out(listing: str) -> None:
-    assert parse_devices(listing) == ()
-
-
-@generated()
-@given(st.text() | st.text(alphabet="ab \t\n:1()usbtransport_id"))
-def test_any_listing_can_be_read(listing: str) -> None:
-    for found in parse_devices(listing):
-        assert found.serial
-        assert found.transport_id is None or found.transport_id >= 0
-
-
-def test_an_absurd_transport_id_is_unknown() -> None:
-    (found,) = parse_devices(f"X1 device transport_id:{'9' * 5000}")
-    assert found.transport_id is None
-
-
-serials = st.text(st.characters(exclude_categories=("Z", "C")), min_size=1).filter(
-    lambda serial: not serial.startswith("(")
-)
-
-
-@generated()
-@given(
-    serials, st.sampled_from(["device", "offline", "no permissions (x); see [y]"]), st.integers(0)
-)
-def test_what_adb_writes_is_read_back(serial: str, state: str, number: int) -> None:
-    line = f"{serial:<22} {state} usb:1-2 model:M transport_id:{number % 10**12}\n"
-    assert parse_devices(line) == (
-        DeviceEntry(serial, state, number % 10**12, {"usb": "1-2", "model": "M"}),
-    )
 
 
 USABLE = (PHONE, WIFI, RECOVERY)

@@ -202,9 +202,14 @@ def test_a_file_that_cannot_be_read(path: str, tmp_path: Path) -> None:
         read_module(tmp_path / path)
 
 
-def test_a_file_without_end() -> None:
+def test_a_file_without_end(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a device, not a file"):
+        read_module(Path("/dev/zero"))
+    path = tmp_path / "kheaders.ko"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
     with pytest.raises(UnsafeArchiveError, match="module-too-large"):
-        read_module(Path("/dev/zero"), replace(DEFAULT_LIMITS, module_bytes=2**20))
+        read_module(path, replace(DEFAULT_LIMITS, module_bytes=2**20))
 
 
 @EACH

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from tests.unit.ebpf.conftest import absent
 from tests.unit.ebpf.conftest import clang as clang_fixture
 from tests.unit.ebpf.trees import PROGRAM, tree_files
 from tests.unit.store.helpers import identity, pack, record, stage
+from tests.wire.faults import wait_until
 
 clang = clang_fixture
 TOOL = Path(sys.executable).with_name("kheaders-adb")
@@ -240,7 +242,7 @@ def test_no_clang(tool: Tool) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["compile", "no.c"], "no.c is not a file"),
+        (["compile", "no.c"], "no.c does not exist"),
         (["compile", "prog.bpf.c", "-o", "prog.bpf.c"], "would replace its source"),
         (["compile", "prog.bpf.c", "prog.bpf.c", "-o", "x.o"], "is not a folder"),
         (["compile", "prog.bpf.c", "-O0"], "-O0 is not a level"),
@@ -249,7 +251,7 @@ def test_no_clang(tool: Tool) -> None:
         (["compile", "prog.bpf.c", "--libbpf", "."], "looking for libbpf's headers"),
         (["compile"], "Missing argument"),
         (["compile", "--", "-DX"], "Missing argument"),
-        (["compdb", "no.c"], "no.c is not a file"),
+        (["compdb", "no.c"], "no.c does not exist"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -314,3 +316,44 @@ def test_a_tree_is_not_removed_while_it_is_compiled_against(tool: Tool, tmp_path
         compiling.wait(60)
     assert refused.code == 8, refused.err
     assert tool("remove", "6.1.0-mini").code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_signal_ends_each_clang_and_leaves_nothing(
+    tmp_path: Path, tool: Tool, number: signal.Signals, count: int
+) -> None:
+    """Sent to the program alone, not to the terminal's whole group: also with one in a thread of its own."""
+    slow = tmp_path / "clang"
+    slow.write_text(f"#!/bin/sh\necho $$ >>{tmp_path}/started\nexec sleep 120\n")
+    slow.chmod(0o755)
+    names = [f"prog{index}.c" for index in range(count)]
+    for name in names:
+        (tool.folder / name).write_text(PROGRAM)
+    before = sorted(tool.folder.iterdir())
+    process = subprocess.Popen(
+        [TOOL, "compile", "-j2", "--json", *names],
+        cwd=tool.folder,
+        env=os.environ | {"KHEADERS_ADB_STORE": str(tool.store), "CLANG": str(slow)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    at_once = 2 * min(count, 2)
+
+    def started() -> list[str]:
+        file = tmp_path / "started"
+        return file.read_text().split() if file.exists() else []
+
+    try:
+        assert wait_until(lambda: len(started()) == at_once)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + number
+    assert err == "kheaders-adb: interrupted\n"
+    assert json.loads(out)["error"]["kind"] == "interrupted"
+    assert sorted(tool.folder.iterdir()) == before
+    assert len(started()) == at_once, "no other was begun"
+    assert not [pid for pid in started() if Path(f"/proc/{pid}").exists()]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import select
+import signal
 import sys
 import termios
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
+import kheaders_adb.cli
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output
 from kheaders_adb.errors import UsageError
@@ -115,6 +119,70 @@ def test_stdout_is_never_coloured(
     found.error(UsageError("what"))
     assert "\x1b" not in capsys.readouterr().out
     assert "\x1b" in terminal.shown()
+
+
+ACTING = "\x1b]0;owned\x07 \x1b[8m \x9b31m \r \b \u202e \u2066 \u2028 \udcff \x7f"
+"""A title, hidden text, a C1 control, an overprinted line, text from right to left, a byte of no text."""
+
+
+def test_nothing_that_is_said_can_act_on_the_terminal(
+    console: MakeConsole, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = console({**XTERM, "NO_COLOR": "1"})
+    monkeypatch.setattr(sys, "stdout", terminal.file)
+    found = Console.standard(Output(), {**XTERM, "NO_COLOR": "1"})
+    error = UsageError(ACTING, step=ACTING, device=ACTING, hint=ACTING)
+    error.add_note(ACTING)
+    for say in (found.result, found.value, found.say, found.warn):
+        say(ACTING)
+    found.error(error)
+    found.interrupted(error, signal.SIGINT)
+    found.bug(error, ACTING, ACTING)
+    found.diagnostics(ACTING.encode(errors="surrogateescape"))
+    found.document({ACTING: ACTING})
+    shown = terminal.shown().replace("\r\n", "\n")
+    assert shown.count("owned") >= 12
+    assert {char for char in shown if not char.isprintable()} == {"\n"}
+
+
+def test_programs_get_paths_and_flags_to_the_letter(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Console.standard(Output())
+    name = "/a\u3000b/\u00a0\x1b\u202e"
+    found.value(name)
+    assert capsys.readouterr().out == f"{name}\n"
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "utf-8"))
+    Console.standard(Output()).value("not-\udcff")
+    assert raw.getvalue() == b"not-\xff\n"
+
+
+def test_a_compilers_words_keep_its_colours_and_its_columns(
+    console: MakeConsole, terminal: Terminal
+) -> None:
+    said = (
+        b'\x1b[1mprog.c:1:2: \x1b[0m\x1b[0;1;35mwarning: \x1b[0m"\x1b[8mhidden\xe2\x80\xae\xff"\n'
+        b"\tint x; \x1b[7m<U+001B>\x1b[0m\n\x1b[0;1;32m\t^\n\x1b[0m\n"
+    )
+    console(XTERM).diagnostics(said)
+    coloured = terminal.shown().replace("\r\n", "\n")
+    plain = coloured.replace("        ", "\t")  # as a terminal does
+    assert plain == (
+        '\x1b[1mprog.c:1:2: \x1b[0m\x1b[0;1;35mwarning: \x1b[0m"\\x1b[8mhidden\\u202e\\xff"\n'
+        "\tint x; \x1b[7m<U+001B>\x1b[0m\n\x1b[0;1;32m\t^\n\x1b[0m\n"
+    )
+    console({**XTERM, "NO_COLOR": "1"}).diagnostics(said)
+    assert "\x1b" not in terminal.shown()
+
+
+def test_commands_write_through_the_console_alone() -> None:
+    """What writes by itself could forget to make it harmless."""
+    folder = Path(kheaders_adb.cli.__file__).parent
+    others = [path for path in folder.glob("*.py") if path.name not in ("console.py", "process.py")]
+    assert len(others) > 15
+    writing = re.compile(r"\bprint\(|sys\.std(out|err)|\.out\b\.|os\.write|secho")
+    assert [path.name for path in others if writing.search(path.read_text())] == []
 
 
 def test_a_transfer_that_takes_its_time_is_shown_and_wiped_away(

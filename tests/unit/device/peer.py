@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 from kheaders_adb.adb.address import ServerAddress
 from kheaders_adb.adb.deadline import Deadline
-from kheaders_adb.adb.select import DeviceEntry
+from kheaders_adb.adb.listing import DeviceEntry
 from kheaders_adb.adb.server import AdbServer
 from kheaders_adb.adb.wire import Wire
 from kheaders_adb.device.device import Device

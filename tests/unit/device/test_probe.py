@@ -45,7 +45,7 @@ def note(name: bytes, kind: int, data: bytes, order: str = "<") -> bytes:
 NOTES = note(b"Xen\0", 18, b"x") + note(b"GNU\0", 3, bytes.fromhex(BUILD_ID))
 GZIPPED = gzip.compress(CONFIG, mtime=0)
 SECTIONS = {
-    "uname": b"6.1.75-android14-11 #1 SMP PREEMPT Thu Feb  1 12:00:00 UTC 2024 aarch64\n",
+    "uname": b"6.1.75-android14-11\n#1 SMP PREEMPT Thu Feb  1 12:00:00 UTC 2024 aarch64\n",
     "banner": b"Linux version 6.1.75-android14-11 (build-user@build-host) (clang) #1 SMP PREEMPT\n",
     "boot_id": f"{BOOT}\n".encode(),
     "uid": b"0\n",
@@ -132,6 +132,15 @@ def test_one_blank_more_or_less_in_the_version_is_another_kernel() -> None:
     assert "Feb  1 " in parsed().identity.version
 
 
+def test_a_release_may_hold_blanks() -> None:
+    identity = parsed(uname=b"6.1.75-my build\n#1 SMP aarch64\n").identity
+    assert (identity.release, identity.version, identity.machine) == (
+        "6.1.75-my build",
+        "#1 SMP",
+        "aarch64",
+    )
+
+
 def test_the_folders_that_can_be_used_and_no_others() -> None:
     lines = b"/data/local/tmp/kheaders-adb\n/kheaders\ntmp/kheaders-adb\n/dev/kheaders-adb.2000\n"
     assert [str(work) for work in parsed(work=lines).works] == [
@@ -171,7 +180,7 @@ def test_noise_before_the_first_mark() -> None:
         ({"end": None}, "did not run the probe to its end"),
         ({"uname": None}, "uname on the device said 'nothing'"),
         ({"uname": b"6.1.0\n"}, "uname on the device said '6.1.0'"),
-        ({"uname": b"6.1.0 aarch64\n"}, "uname on the device said '6.1.0 aarch64'"),
+        ({"uname": b"6.1.0\naarch64\n"}, "uname on the device said '6.1.0 aarch64'"),
     ],
 )
 def test_answers_that_lack_what_the_script_always_writes(

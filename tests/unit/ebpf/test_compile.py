@@ -219,9 +219,10 @@ def test_unusable_paths_are_refused_before_clang_runs(
 ) -> None:
     options = CompileOptions(clang=Path("/nonexistent"))
     for bad_source, output, message in [
-        (tmp_path / "no.c", tmp_path / "a.o", "is not a file"),
-        (source, tmp_path / "no" / "a.o", "is not a directory"),
-        (source, tmp_path, "is a directory"),
+        (tmp_path / "no.c", tmp_path / "a.o", "no.c does not exist"),
+        (tmp_path, tmp_path / "a.o", "is a folder, not a file"),
+        (source, tmp_path / "no" / "a.o", "no does not exist"),
+        (source, tmp_path, "is a folder, not a file"),
         (source, source, "would replace its source"),
     ]:
         with pytest.raises(UsageError, match=message):

@@ -138,12 +138,21 @@ def test_a_configuration_without_end_is_not_read_to_its_end(tmp_path: Path) -> N
     cap = DEFAULT_LIMITS.config_bytes
     (tmp_path / "config").write_bytes(b"#" * cap)
     assert len(read_claimed_config(tmp_path / "config")) == cap
-    for endless in (Path("/dev/zero"), tmp_path / "long"):
-        (tmp_path / "long").write_bytes(b"#" * (cap + 1))
-        with pytest.raises(UsageError, match="is no configuration: it has more than"):
-            read_claimed_config(endless)
-    with pytest.raises(UsageError, match="cannot be read"):
+    (tmp_path / "long").write_bytes(b"#" * (cap + 1))
+    with pytest.raises(UsageError, match="is no configuration: it has more than"):
+        read_claimed_config(tmp_path / "long")
+    with pytest.raises(UsageError, match="is a device, not a file"):
+        read_claimed_config(Path("/dev/zero"))
+    with pytest.raises(UsageError, match="does not exist"):
         read_claimed_config(tmp_path / "absent")
+
+
+def test_an_archive_beyond_all_measure_is_not_read(store: Store, tmp_path: Path) -> None:
+    with (tmp_path / "huge").open("wb") as file:
+        file.write(b"\xfd7zXZ\0\0\4")
+        file.truncate(1 << 40)
+    with pytest.raises(ArchiveError, match="compressed-too-large"):
+        import_archive(tmp_path / "huge", store)
 
 
 def test_a_configuration_that_is_none_is_named(store: Store) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from kheaders_adb.adb.address import ServerAddress
 from kheaders_adb.adb.deadline import Deadline
-from kheaders_adb.adb.select import DeviceEntry
+from kheaders_adb.adb.listing import DeviceEntry
 from kheaders_adb.adb.server import AdbServer
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.probe import Probe

@@ -43,6 +43,7 @@ def run(*arguments: object, preload: Path | None = None) -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    print(done.stderr)  # what children died of
     seen: dict[str, Any] = json.loads(done.stdout)
     return seen
 

@@ -282,6 +282,38 @@ class TestResolving:
             named = kernel.key[:12] in caught.value.seen
             assert named is (kernel.identity.release == "6.1.0")
 
+    @pytest.mark.parametrize(
+        "text", ["6.12", "6.12.3", "6.12.3-", "6.12.3-a", "6.12.3-android1", "6.12."]
+    )
+    def test_by_the_beginning_of_a_release(self, staged: Store, text: str) -> None:
+        assert staged.resolve(text).identity.release == "6.12.3-android16"
+
+    def test_a_beginning_that_several_have_is_ambiguous(self, staged: Store) -> None:
+        with pytest.raises(UsageError, match="means 3 kernels"):
+            staged.resolve("6")
+        with pytest.raises(UsageError, match="means 2 kernels"):  # 6.12 is no 6.1
+            staged.resolve("6.1")
+
+    def test_a_whole_release_comes_before_the_beginning_of_another(self, store: Store) -> None:
+        archive, tree = stage(store, packed())
+        for number, release in enumerate(("6.1.7", "6.1.7-rc1", "6.1.75")):
+            store.record(record(identity(number, release=release), archive, tree))
+        assert store.resolve("6.1.7").identity.release == "6.1.7"
+        assert store.resolve("6.1.7-").identity.release == "6.1.7-rc1"
+
+    @pytest.mark.parametrize("digits", [4, 12, 64])
+    def test_a_release_that_looks_like_a_key_is_none(self, store: Store, digits: int) -> None:
+        """Where the kernel of that key was removed, a device must not put its own into the place."""
+        archive, tree = stage(store, packed())
+        gone = identity(0).key
+        hostile = identity(1, release=gone[:digits])
+        store.record(record(hostile, archive, tree))
+        with pytest.raises(UsageError, match="no key begins with") as caught:
+            store.resolve(gone[:digits])
+        assert hostile.key in (caught.value.hint or "")
+        with pytest.raises(UsageError, match="no staged kernel is called"):
+            store.resolve(gone[: digits - 1] if digits > 4 else gone[:6])
+
     def test_by_device(self, staged: Store) -> None:
         assert staged.resolve("@device-2").identity.release == "6.12.3-android16"
         with pytest.raises(UsageError, match="@device-0, @device-1, @device-2"):
@@ -290,7 +322,7 @@ class TestResolving:
     def test_latest_is_the_one_staged_last(self, staged: Store) -> None:
         assert staged.resolve("latest").staged_at == 1002.0
 
-    @pytest.mark.parametrize("text", ["", "0", "abc", "nonsense", "6.1", "../x", "f" * 64, "@"])
+    @pytest.mark.parametrize("text", ["", "0", "abc", "nonsense", "12.3", "../x", "f" * 64, "@"])
     def test_anything_else_is_an_error_that_lists_what_there_is(
         self, staged: Store, text: str
     ) -> None:

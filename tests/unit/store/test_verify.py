@@ -415,7 +415,7 @@ class TestExport:
 
     def test_a_place_that_is_not_there(self, store: Store, tmp_path: Path) -> None:
         made = pull(store)
-        with pytest.raises(StoreError, match="No such file"):
+        with pytest.raises(UsageError, match="cannot be written: No such file"):
             export_archive(store, made, tmp_path / "none" / "out")
-        with pytest.raises(StoreError, match="No such file"):
+        with pytest.raises(UsageError, match="cannot be written: No such file"):
             export_tree(store, made, tmp_path / "none" / "out")

@@ -1,0 +1,50 @@
+"""Paths as the user writes them: what can be none is refused before anything is done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from kheaders_adb.errors import UsageError
+
+
+def path_of(text: str, *, option: str) -> Path:
+    """The path that a user has given.
+
+    Raises:
+        UsageError: it is empty, which Python would take for the folder one is in, or holds a NUL.
+    """
+    if not text:
+        raise UsageError(
+            f"{option}: the path is empty", hint="is a variable of the command line not set?"
+        )
+    if "\0" in text:
+        raise UsageError(f"{option}: {text!r} cannot be a path", hint="leave out the NUL")
+    return Path(text)
+
+
+def guard(annotation: Any, name: str) -> None:
+    """Have an option or argument that is a path, or several, go through `path_of`.
+
+    Args:
+        annotation: the parameter's type with its option, as typer takes it.
+        name: the parameter's name.
+    """
+    kind, *metadata = get_args(annotation) or (annotation,)
+    if Path in _kinds(kind):
+        for info in metadata:
+            options = [text for text in info.param_decls or () if text.startswith("-")]
+            info.parser = _parser(max(options, key=len, default=info.metavar or name))
+
+
+def _parser(option: str) -> Callable[[str | Path], Path]:
+    # A default is a path already.
+    return lambda given: path_of(given, option=option) if isinstance(given, str) else given
+
+
+def _kinds(kind: Any) -> Sequence[Any]:
+    """A type, and those that it is put together from."""
+    if get_origin(kind) is None:
+        return (kind,)
+    return [inner for part in get_args(kind) for inner in _kinds(part)]
