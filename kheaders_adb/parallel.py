@@ -44,6 +44,7 @@ def in_parallel(
                 done.put((number, do(thing)))
             except BaseException as error:  # raised where it is waited for
                 done.put(error)
+                over.set()
 
     threads = [
         threading.Thread(target=work, name="kheaders-adb", daemon=stop is None)

@@ -171,4 +171,4 @@ def test_the_tests_that_are_named_produce_the_messages(tmp_path: Path) -> None:
             for message in said.get(f"{path}::{name}", [])
         )
     ]
-    assert unproduced == []
+    assert not unproduced, "\n".join(unproduced)
