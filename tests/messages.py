@@ -2,13 +2,14 @@
 
 docs/troubleshooting.md names for each message a test that produces it; tests/unit/test_troubleshooting.py
 runs these with this plugin and looks.  ``$KHEADERS_MESSAGES`` names the file: a line is a JSON list of the
-test and the message.
+test and the message, or what a program that the test ran has written.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,20 @@ def _watch(kind: type[Any], message: str) -> None:
     kind.__init__ = remember
 
 
+def _listen() -> None:
+    """Remember what programs write: most tests of the command line run it as one."""
+    communicate = subprocess.Popen.communicate
+
+    def remember(self: Any, *arguments: Any, **named: Any) -> Any:
+        streams = communicate(self, *arguments, **named)
+        for text in filter(None, streams):
+            _seen.add(text if isinstance(text, str) else text.decode("utf-8", "replace"))
+        return streams
+
+    subprocess.Popen.communicate = remember  # type: ignore[method-assign]
+
+
+_listen()
 _watch(KheadersError, "seen")
 _watch(Refusal, "seen")
 
