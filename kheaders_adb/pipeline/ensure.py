@@ -65,6 +65,7 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
     if options.on_change is not None:
         for line in tell_left(store.changes, device.serial, about):
             options.on_change(line)
+    store.seen(device.serial, about.identity)
     timing_s = {"probe": time.monotonic() - started_s}
     found = _NOT_LOOKED if options.refresh else find_staged(store, about, device, options)
     cached = found.record is not None

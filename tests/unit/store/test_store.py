@@ -157,12 +157,14 @@ class TestFinding:
         assert (device.boot_id, device.history) == ("boot-9", (first.key, second.key))
 
     def test_finding_counts_as_use(self, tmp_path: Path) -> None:
-        times = iter([50.0, 60.0, 70.0])
-        store = Store.open(tmp_path / "store", clock=lambda: next(times))
+        now = [50.0]
+        store = Store.open(tmp_path / "store", clock=lambda: now[0])
         made = pull(store)
         assert store.records()[0].last_used_at == 50.0
+        now[0] = 60.0
         store.find(identity(), "device-1")
         assert store.records()[0].last_used_at == 60.0
+        now[0] = 70.0
         store.use(made)
         assert store.records()[0].last_used_at == 70.0
 
