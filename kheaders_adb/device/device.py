@@ -92,6 +92,11 @@ class Device:
             device=self.serial,
         )
 
+    @property
+    def place(self) -> str | None:
+        """Where it is plugged in, as the server says it; None for a device that is not on USB."""
+        return self.entry.properties.get("usb")
+
     def require_boot(self, boot_id: str | None, *, step: str) -> None:
         """Make sure that it is the boot meant, which is the first one seen, in which something answered.
 

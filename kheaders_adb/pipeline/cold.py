@@ -22,6 +22,7 @@ from kheaders_adb.errors import (
 from kheaders_adb.kernel.config import parse_config
 from kheaders_adb.kernel.match import match
 from kheaders_adb.model import ArchiveFacts, Grounds, Reuse
+from kheaders_adb.pipeline.absence import absence_error
 from kheaders_adb.pipeline.options import Options
 from kheaders_adb.pipeline.plans import Carved, OnDevice, Unusable
 from kheaders_adb.pipeline.recalled import recall
@@ -108,7 +109,7 @@ def fetch(
             skipped = tuple(f"skipped, {error.step}: {error.seen}" for error in refused)
             return replace(fetched, notes=skipped + plan.notes + fetched.notes + device.notes)
         started_s = time.monotonic()
-    raise _with(_worst(refused), refused)
+    raise _with(_worst(refused), refused) if refused else absence_error(device.serial, about)
 
 
 def _is_one_of_many(plan: Carved | OnDevice, about: Probe) -> bool:
@@ -196,7 +197,9 @@ class _Pull:
         device, claim = self.device, None
         announce(f"{device.serial}: loading {plan.origin}, which is unloaded afterwards")
         try:
-            claim = self.store.changes.begin(device.serial, device.boot_id, ChangeKind.MODULE)
+            claim = self.store.changes.begin(
+                device.serial, device.boot_id, ChangeKind.MODULE, device.place
+            )
         except StoreError as error:
             announce(f"{device.serial}: if this run is killed, that will not be told: {error.seen}")
         try:

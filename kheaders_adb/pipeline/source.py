@@ -87,10 +87,9 @@ def ways(
 
 def _shown(device: Device, probe: Probe, module: Path | None) -> Iterator[Plan]:
     path = next(archive.path for archive in probe.archives if archive.readable)
-    # Shown by a loaded module, it may be gone by the time it is read: then that is loaded again.
-    again = probe.module_loaded and not module and probe.modules and _cannot_load(probe) is None
+    # Shown by a loaded module, it may be gone by the time it is read: then all is looked at anew, and what is
+    # loaded is said and noted.
     plan = OnDevice(
-        module=_in_order(probe)[0].path if again else None,
         notes=(f"--module is not needed: the kernel shows {path}",) if module else (),
         shown=True,
     )
@@ -165,9 +164,11 @@ def _from_device(
     obstacle = _cannot_load(probe)
     if via is Via.LOAD and obstacle is not None:
         raise _not_loadable(device, modules[0].path, obstacle)
-    if obstacle is not None and not any(file.readable for file in modules):
+    if (obstacle is not None or via is Via.CARVE) and not any(file.readable for file in modules):
         raise PrivilegeError(
-            f"{modules[0].path} can neither be loaded ({obstacle}) nor read",
+            f"{modules[0].path} can neither be loaded ({obstacle}) nor read"
+            if obstacle is not None
+            else f"{modules[0].path} cannot be read, not even as root",
             step="choosing a source",
             device=device.serial,
             hint="use a rooted device, or give the same module from the build: --module kheaders.ko",

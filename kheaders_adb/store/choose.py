@@ -50,6 +50,7 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
     is_prefix = _KEY_PREFIX.fullmatch(text) is not None
     by_release = [record for record in records if record.identity.release == text]
     by_key = [record for record in records if is_prefix and record.key.startswith(text)]
+    is_whole = bool(by_release)
     if not by_release and not is_prefix:
         by_release = [record for record in records if _begins(record.identity.release, text)]
     meant = list({record.key: record for record in by_release + by_key}.values())
@@ -72,7 +73,7 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
         raise UsageError(
             f"{text!r} means {len(meant)} kernels: {_listed(meant)}",
             step=_CHOOSING,
-            hint="give more of the release, or some digits of the key",
+            hint="give some digits of the key" + ("" if is_whole else ", or more of the release"),
         )
     raise UsageError(
         f"no staged kernel is called {text!r}; there are {_listed(records)}",
