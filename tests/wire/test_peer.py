@@ -97,7 +97,8 @@ def test_a_server_that_numbers_anew_with_a_list_that_is_forged(
     mine = server.add_device("MINE")
     chosen = reached("MINE")
     mine.present = False
-    server.add_device(f"{line}\n", kernel=OTHERS, state=State.RECOVERY)  # the rest of it is no line
+    # In recovery and not on USB: the rest of it is no line that has this number, too.
+    server.add_device(f"{line}\n", kernel=OTHERS, state=State.RECOVERY, usb=False)
     server.restart(Deal.REVERSED)
     with pytest.raises(DeviceError, match="its connection is that of"):
         ensure(chosen, Store.open(tmp_path / "store"))
