@@ -24,9 +24,9 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
         store: the store.
         text: ``latest`` (the one staged last), ``@SERIAL`` (the one that this device was last seen
             running), a release or the beginning of one if only one kernel has it, or at least 4 digits of a
-            key.  A whole key always means that kernel, a whole release comes before the beginning of another,
-            and a number is never cut: 6.1 is not 6.12.  Devices choose their releases, so that what may be
-            the beginning of a key never means a kernel by its release.
+            key.  A whole key always means that kernel, and a number is never cut: 6.1 is not 6.12.  Devices
+            choose their releases, so that what may be the beginning of a key never means a kernel by its
+            release, and a release that is also the beginning of another one means neither.
 
     Raises:
         UsageError: none or several are meant; the message lists them.
@@ -48,10 +48,13 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
     if text == "latest":
         return records[0]
     is_prefix = _KEY_PREFIX.fullmatch(text) is not None
-    by_release = [record for record in records if record.identity.release == text]
+    whole = [record for record in records if record.identity.release == text]
     by_key = [record for record in records if is_prefix and record.key.startswith(text)]
-    if not by_release and not is_prefix:
-        by_release = [record for record in records if _begins(record.identity.release, text)]
+    by_release = whole
+    if not is_prefix:
+        by_release = whole + [
+            record for record in records if _begins(record.identity.release, text)
+        ]
     meant = list({record.key: record for record in by_release + by_key}.values())
     if is_prefix and by_release and not by_key:
         raise UsageError(
@@ -72,7 +75,9 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
         raise UsageError(
             f"{text!r} means {len(meant)} kernels: {_listed(meant)}",
             step=_CHOOSING,
-            hint="give more of the release, or some digits of the key",
+            hint="give more of the release, or some digits of the key"
+            if not whole
+            else f"give its key, as in {meant[0].key[:12]}, or @SERIAL of a device that runs it",
         )
     raise UsageError(
         f"no staged kernel is called {text!r}; there are {_listed(records)}",
@@ -83,7 +88,7 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
 
 def _begins(release: str, text: str) -> bool:
     """Whether a release begins with `text`, and that ends between two of its numbers."""
-    if not text or not release.startswith(text):
+    if not text or release == text or not release.startswith(text):
         return False
     return not (_VERSION.fullmatch(text) and release[len(text)].isdigit())
 
