@@ -1,7 +1,7 @@
 """A bounded, streaming xz decoder: exactly one stream, with an integrity check, and stream padding after it.
 
-Padding is zero bytes, a multiple of four, which whoever writes in blocks leaves at the end (section 2.2 of the
-xz file format; ``xz -t`` accepts it).
+Padding is zero bytes, a multiple of four, which whoever writes in blocks leaves at the end (section 2.2 of
+the xz file format; ``xz -t`` accepts it).
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _unchecked(check: int) -> Exception:
     if check == lzma.CHECK_NONE:
         return Rule.XZ_UNCHECKED.error(
             "the xz stream holds no integrity check, so that nobody can tell whether it is damaged",
-            hint="no build of a kernel leaves it out; if you made the file, leave out --check=none",
+            hint="no build of a kernel leaves the check out; if you made the file, pack it with one, as xz does by itself",
         )
     return Rule.XZ_UNCHECKED.error(f"an integrity check that is not known here ({check})")
 

@@ -47,8 +47,7 @@ def confirm(device: Device) -> None:
 
     Raises:
         DeviceChangedError: it is listed as another one, or not at all any more.
-        DeviceError: the list is forged.
-        DeviceError, TransferError: the server cannot be asked.
+        DeviceError, TransferError: the list is forged, or the server cannot be asked.
     """
     chosen = device.entry
     listed = any(

@@ -131,7 +131,7 @@ def test_padding_counts_towards_the_cap() -> None:
 def test_a_stream_without_check_is_not_called_damaged() -> None:
     with pytest.raises(UnsafeArchiveError, match="holds no integrity check") as caught:
         list(read_archive([xz(tar(ROOT, file(b"./a.h")), check=lzma.CHECK_NONE)]))
-    assert "--check=none" in (caught.value.hint or "")
+    assert "pack it with one" in (caught.value.hint or "")
 
 
 def test_directories_come_first_even_if_they_are_not_listed() -> None:
