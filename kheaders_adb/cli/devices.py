@@ -73,7 +73,7 @@ def _row(server: AdbServer, entry: DeviceEntry, trees: Store, deadline: Deadline
         return row
     device = Device(server, entry, deadline.sooner(_PROBE_TIMEOUT_S))
     try:
-        device.find_shell()
+        device.prepare()
         about = probe(device)
         record = look(trees, about, device, Options()).record
     except KheadersError as error:

@@ -137,7 +137,7 @@ def _examine_server(target: Target, deadline: Deadline) -> list[Finding]:
         device = Device(server, entry, deadline)
         try:
             check_usable(entry)
-            device.find_shell()
+            device.prepare()
         except KheadersError as error:
             findings.append(
                 Finding("device", Health.WARN, f"{entry.serial}: {error.seen}", error.hint)

@@ -22,11 +22,11 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
 
     Args:
         store: the store.
-        text: ``latest`` (the one that was last staged or found for a device, or imported), ``@SERIAL`` (the
-            one that this device was last seen running), a release or the beginning of one if only one kernel
-            has it, or at least 4 digits of a key.  A whole key always means that kernel, a whole release
-            comes before the beginning of another, and a number is never cut: 6.1 is not 6.12.  Devices choose
-            their releases, so that what may be the beginning of a key never means a kernel by its release.
+        text: ``latest`` (the one last staged or found for a device, or imported), ``@SERIAL`` (the one that
+            this device was last seen running), a release or the beginning of one if only one kernel has it,
+            or at least 4 digits of a key.  A whole key always means that kernel, and a number is never cut: 6.1 is not 6.12.  Devices
+            choose their releases, so that what may be the beginning of a key never means a kernel by its
+            release, and a release that is also the beginning of another one means neither.
 
     Raises:
         UsageError: none or several are meant; the message lists them.
@@ -48,11 +48,13 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
     if text == "latest":
         return _latest(store, records)
     is_prefix = _KEY_PREFIX.fullmatch(text) is not None
-    by_release = [record for record in records if record.identity.release == text]
+    whole = [record for record in records if record.identity.release == text]
     by_key = [record for record in records if is_prefix and record.key.startswith(text)]
-    is_whole = bool(by_release)
-    if not by_release and not is_prefix:
-        by_release = [record for record in records if _begins(record.identity.release, text)]
+    by_release = whole
+    if not is_prefix:
+        by_release = whole + [
+            record for record in records if _begins(record.identity.release, text)
+        ]
     meant = list({record.key: record for record in by_release + by_key}.values())
     if is_prefix and by_release and not by_key:
         raise UsageError(
@@ -73,7 +75,9 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
         raise UsageError(
             f"{text!r} means {len(meant)} kernels: {_listed(meant)}",
             step=_CHOOSING,
-            hint="give some digits of the key" + ("" if is_whole else ", or more of the release"),
+            hint="give more of the release, or some digits of the key"
+            if not whole
+            else f"give its key, as in {meant[0].key[:12]}, or @SERIAL of a device that runs it",
         )
     raise UsageError(
         f"no staged kernel is called {text!r}; there are {_listed(records)}",
@@ -94,7 +98,7 @@ def _latest(store: Lookup, records: list[KernelRecord]) -> KernelRecord:
 
 def _begins(release: str, text: str) -> bool:
     """Whether a release begins with `text`, and that ends between two of its numbers."""
-    if not text or not release.startswith(text):
+    if not text or release == text or not release.startswith(text):
         return False
     return not (_VERSION.fullmatch(text) and release[len(text)].isdigit())
 
