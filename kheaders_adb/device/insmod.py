@@ -8,6 +8,7 @@ The kernel log often says more than the errno and is asked first.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 
@@ -194,7 +195,8 @@ _TOOL_RULES: tuple[tuple[str, re.Pattern[str], str, str], ...] = (
 )
 
 
-_RELATED = re.compile(r"kheaders|module|ELF|vmap|alloc|avc:|lockdown", re.IGNORECASE)
+# Not the marks of other runs.
+_RELATED = re.compile(r"kheaders(?!-adb)|module|ELF|vmap|alloc|avc:|lockdown", re.IGNORECASE)
 _OF_OTHERS = re.compile(rf"avc: (?!.* comm=\"{_INSMOD}\")|\bpermissive=1\b")
 # The kernel's own stamp with its caller; then what phone makers put before the text, as seen in public logs:
 # Qualcomm's processor, Samsung's processor, process and thread, MediaTek's processor and process.
@@ -204,16 +206,26 @@ _STAMP = re.compile(
 )
 
 
-def lines_after(before: str, log: str) -> list[str]:
-    """The lines of a kernel log that came after the line `before`, without their time stamps.
+def lines_after(run: str, before: Sequence[str], log: str) -> list[str]:
+    """The lines of a kernel log that a load has left, without their time stamps.
 
-    All of them, where `before` is empty or has been overwritten since.  They are not told apart by their
-    time: the log's clock is not that of /proc/uptime, and stands still while a device sleeps.
+    They begin behind the mark that the script wrote into the log.  Where it was not allowed to, behind the
+    lines `before`; a log without stamps may hold these again and again, then behind the first of them: the
+    reason told twice is better than none.  All lines count where neither is there: it was overwritten since.
+    They are not told apart by their time: the log's clock is not that of /proc/uptime, and stands still
+    while a device sleeps.
+
+    Args:
+        run: names the run, as in its mark.
+        before: the log's last lines before the load, oldest first.
+        log: the log's last lines after it.
     """
     lines = log.splitlines()
-    if before and before in lines:
-        lines = lines[len(lines) - lines[::-1].index(before) :]
-    return [_STAMP.sub("", line, count=1) for line in lines]
+    marks = [number for number, line in enumerate(lines, 1) if f"kheaders-adb {run}" in line]
+    size = len(before)
+    blocks = (end for end in range(size, len(lines) + 1) if lines[end - size : end] == [*before])
+    begin = marks[-1] if marks else next(blocks, 0)
+    return [_STAMP.sub("", line, count=1) for line in lines[begin:]]
 
 
 def explain_insmod(

@@ -111,6 +111,31 @@ def test_a_refused_module_is_explained(
     assert device.loaded_modules.count("kheaders") == 0
 
 
+@pytest.mark.parametrize("marked", [True, False], ids=["marked", "no kmsg"])
+@pytest.mark.parametrize("printk_time", [True, False], ids=["stamps", "no stamps"])
+def test_the_reason_is_told_each_time(
+    server: Server, tmp_path: Path, printk_time: bool, marked: bool
+) -> None:
+    """The kernel logs the same line again, and without stamps nothing but the place tells which is which."""
+    device = server.add_device("PHONE", headers=Headers.MODULE, printk_time=printk_time)
+    if not marked:
+        device.host_path("/dev/kmsg").unlink()
+    device.set_state_file("dmesg", "".join(f"usb {number}\n" for number in range(20)))
+
+    def told() -> str:
+        with pytest.raises(ModuleRefusedError) as caught:
+            pull(server.port, tmp_path / "store", serial=None, timeout_s=20, via=Via.LOAD)
+        return caught.value.seen
+
+    vermagic, crc = (row.refusal for row in ROWS[1:3])
+    for _ in range(3):
+        device.refuse_insmod(vermagic)
+        assert "version magic" in told()
+    device.refuse_insmod(crc)
+    assert "checksum of module_layout" in told()
+    assert "checksum of module_layout" in told()
+
+
 def test_modules_disabled(server: Server, tmp_path: Path) -> None:
     device = server.add_device("PHONE", headers=Headers.MODULE)
     # Without the newline that is there: mksh never gets to see it (device/probe.py).

@@ -10,6 +10,7 @@ from kheaders_adb.device.insmod import explain_insmod, lines_after
 from tests.unit.device.helpers import generated
 
 TOYBOX = "insmod: failed to load /data/k.ko: "
+RUN = "0123456789abcdef"
 CRC = "kheaders: disagrees about version of symbol module_layout"
 
 
@@ -200,7 +201,7 @@ def test_what_the_kernel_says_of_others_is_not_the_cause(log: str) -> None:
 def test_the_stamps_of_phone_makers_do_not_hide_the_line(
     stamp: str, line: str, expected: str
 ) -> None:
-    (found,) = lines_after("", f"{stamp}{line}")
+    (found,) = lines_after(RUN, [], f"{stamp}{line}")
     assert found == line
     assert cause("", found) == expected
 
@@ -271,22 +272,56 @@ no time at all
 """
 
 
-def test_the_lines_of_an_attempt_are_those_after_the_last_one_before_it() -> None:
-    assert lines_after("[   42.985000] kheaders: version magic of an attempt before", LOG) == [
+def test_the_lines_of_an_attempt_are_those_after_the_last_ones_before_it() -> None:
+    new = [
         "kheaders: disagrees",
         "no time at all",
         "priority before it",
         "caller: with a thread",
     ]
-    assert lines_after("[   44.000000][ T123] caller: with a thread", LOG) == []
+    assert lines_after(RUN, LOG.splitlines()[1:2], LOG) == new
+    assert lines_after(RUN, LOG.splitlines()[:2], LOG) == new
+    assert lines_after(RUN, LOG.splitlines(), LOG) == []
 
 
-@pytest.mark.parametrize("before", ["", "[    0.000001] overwritten since"])
-def test_without_a_line_before_it_all_are_new(before: str) -> None:
-    assert len(lines_after(before, LOG)) == 6
+@pytest.mark.parametrize(
+    "before", [[], ["[    0.000001] overwritten since"], ["no time at all", "overwritten since"]]
+)
+def test_without_the_lines_before_it_all_are_new(before: list[str]) -> None:
+    assert len(lines_after(RUN, before, LOG)) == 6
+
+
+OLD = "kheaders: version magic 'x' should be 'y'"
+MARK = f"kheaders-adb {RUN}"
+
+
+@pytest.mark.parametrize(
+    ("before", "log", "expected"),
+    [
+        # Without stamps, what one attempt logs is what the next one logs: only the mark tells them apart.
+        ([], [MARK, CRC], [CRC]),
+        ([], [OLD, CRC, MARK, CRC], [CRC]),
+        ([], [OLD, "kheaders-adb another", OLD, f"[    1.5] {MARK}", CRC], [CRC]),
+        ([], [OLD, MARK], []),
+        # Where no mark could be written, the lines before are all that there is.
+        (["x", "y"], ["x", "y", CRC], [CRC]),
+        (["x", OLD], [OLD, "x", OLD, CRC], [CRC]),
+        (["x", CRC], ["x", CRC, CRC], [CRC]),
+        ([CRC, CRC], [CRC, CRC, CRC], [CRC]),
+    ],
+)
+def test_what_one_attempt_logged_is_not_taken_for_anothers(
+    before: list[str], log: list[str], expected: list[str]
+) -> None:
+    assert lines_after(RUN, before, "\n".join(log)) == expected
+
+
+def test_the_mark_of_another_run_is_not_what_the_device_says() -> None:
+    log = "kheaders-adb fedcba9876543210"
+    assert explain_insmod(TOYBOX, log, modules_disabled=None, uid=0).said == TOYBOX.strip()
 
 
 @generated()
-@given(st.text() | st.text(alphabet="[]. 0123456789ae+-\n"), st.text())
-def test_any_log(log: str, before: str) -> None:
-    assert all("\n" not in line for line in lines_after(before, log))
+@given(st.text() | st.text(alphabet="[]. 0123456789ae+-\n"), st.lists(st.text()))
+def test_any_log(log: str, before: list[str]) -> None:
+    assert all("\n" not in line for line in lines_after(RUN, before, log))
