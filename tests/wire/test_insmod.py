@@ -66,6 +66,26 @@ ROWS = (
         "no memory",
         InsmodRefusal(12, "Cannot allocate memory", "vmap allocation for size 4034560 failed"),
     ),
+    Row(
+        "another size of struct module",
+        InsmodRefusal(
+            *_ENOEXEC,
+            "module kheaders: .gnu.linkonce.this_module section size must match the kernel's built struct"
+            " module size at run time",
+        ),
+    ),
+    Row(
+        "another toolchain",
+        InsmodRefusal(*_ENOEXEC, "module kheaders: unsupported RELA relocation: 311"),
+    ),
+    Row(
+        "BTF",
+        InsmodRefusal(22, "Invalid argument", "failed to validate module [kheaders] BTF: -22"),
+    ),
+    Row(
+        "a format for a reason nobody knows",
+        InsmodRefusal(*_ENOEXEC, "module kheaders: words that nobody knows yet"),
+    ),
     Row("a text nobody knows", InsmodRefusal(71, "Protocol error")),
 )
 
