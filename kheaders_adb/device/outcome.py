@@ -296,4 +296,5 @@ class Reading:
             hint=refusal.hint,
         )
         error.doubts_build = refusal.doubts_build
+        error.doubts_folder = refusal.doubts_folder and self.module is None
         return error

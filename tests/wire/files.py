@@ -265,6 +265,11 @@ class DeviceFiles:
         """/proc/modules."""
         return (self.root / "proc/modules").read_text()
 
+    @property
+    def kernel_log(self) -> str:
+        """What dmesg shows, without stamps."""
+        return (self.files_state / "dmesg").read_text()
+
     def leftovers(self) -> list[str]:
         """What lies in /data/local/tmp, sorted."""
         place = self.root / "data/local/tmp"
