@@ -143,8 +143,7 @@ def _from_host(
         vermagic=best.carved.vermagic,
         notes=notes,
     )
-    for work in _works(probe):
-        yield replace(plan, work=work)
+    yield from _in_folders(probe, plan)
     if via is Via.AUTO:
         yield _noting(carved, "carved instead of loaded")
 
@@ -178,8 +177,7 @@ def _from_device(
         # shows is matched.  Few tools unpack what they insert.
         is_alone = len(modules) == 1 and file.path.suffix == ".ko"
         if obstacle is None and via is not Via.CARVE and (is_alone or not file.readable):
-            for work in _works(probe):
-                yield OnDevice(module=file.path, work=work)
+            yield from _in_folders(probe, OnDevice(module=file.path))
             if via is Via.LOAD or not file.readable or str(file.path) in doubted:
                 continue
             carve_only = True
@@ -202,9 +200,11 @@ def _from_device(
                 yield Unusable(error)
 
 
-def _works(probe: Probe) -> tuple[PurePosixPath | None, ...]:
-    """The folders in which a load may be tried, one after the other; None for the first."""
-    return (None, *probe.works[1:])
+def _in_folders(probe: Probe, plan: OnDevice) -> Iterator[OnDevice]:
+    """A load in the first folder for temporary files, then in the others."""
+    yield plan
+    for work in probe.works[1:]:
+        yield replace(plan, work=work, elsewhere=True)
 
 
 def _examined(
@@ -253,8 +253,7 @@ def _examined(
         archive_bytes=len(module.archive),
         vermagic=module.vermagic,
     )
-    for work in _works(probe):
-        yield replace(plan, work=work)
+    yield from _in_folders(probe, plan)
     if via is Via.AUTO:
         yield _noting(carved, f"carved out of {path} instead of loading it")
 

@@ -4,6 +4,7 @@
 # device that is meant, or empty.
 
 umask 077
+ko=/sys/module/kheaders
 
 # A shell under su, or of a daemon, may know no more than /bin.
 PATH=/system/bin:/vendor/bin:$PATH:/sbin:/usr/sbin:/bin:/usr/bin
@@ -95,14 +96,14 @@ unload() {
     say kept
   else
     text=
-    [ ! -d /sys/module/kheaders ] || text=$(rmmod kheaders 2>&1 </dev/null)
+    [ ! -d $ko ] || text=$(rmmod kheaders 2>&1 </dev/null)
     # Two that want to unload at once: the one that was refused waits for the other's success.
     i=0
-    while [ -d /sys/module/kheaders ] && others unload "$intent" && [ $i -lt 20 ]; do
+    while [ -d $ko ] && others unload "$intent" && [ $i -lt 20 ]; do
       i=$((i + 1))
       pause
     done
-    if [ -d /sys/module/kheaders ]; then
+    if [ -d $ko ]; then
       say "stuck $text"
     else
       rmdir "$WORK/ours.$boot".* 2>/dev/null

@@ -17,7 +17,7 @@ shown() {
   return 1
 }
 
-if [ "$PAYLOAD$MODULE" != 0 ] || [ -d /sys/module/kheaders ]; then
+if [ "$PAYLOAD$MODULE" != 0 ] || [ -d $ko ]; then
   # Another run's rmdir may come between the two.
   for i in 1 2 3 4 5; do
     text=$(own 2>&1 && mkdir "$WORK/lease.$me" 2>&1) && break

@@ -20,13 +20,10 @@ case $KNOWN in
     ;;
 esac
 echo "@$RUN reading $size $known $archive"
-if [ "$known" != - ]; then
-  :
-elif [ "$BESIDE" = 0 ]; then
-  cat "$archive"
-else
-  cat >/dev/null
-fi
+case $known$BESIDE in
+  -0) cat "$archive" ;;
+  -1) cat >/dev/null ;;
+esac
 say "read $?"
 finish
 say "boot $boot"
