@@ -53,14 +53,14 @@ class Deadline:
         """How long the next single wait may take, in seconds."""
         return min(self.remaining_s, self.idle_s)
 
-    def require(self, *, step: str, device: str | None = None) -> None:
+    def require(self, *, step: str, device: str | None = None, hint: str | None = None) -> None:
         """Go on only while there is time.
 
         Raises:
             DeadlineError: the time is over.
         """
         if self.expired:
-            raise DeadlineError("the time is over", step=step, device=device)
+            raise DeadlineError("the time is over", step=step, device=device, hint=hint)
 
 
 def call_within(deadline: Deadline, call: Callable[[], T]) -> T:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from kheaders_adb.archive.tar import read_tar
 from kheaders_adb.archive.xz import decompress
 from kheaders_adb.model import Member, OmittedLink
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
+
+T = TypeVar("T")
+
+
+def go_on_always() -> None:
+    """Let a reading that nobody waits for take as long as it takes."""
 
 
 def read_archive(
@@ -15,6 +22,7 @@ def read_archive(
     limits: Limits = DEFAULT_LIMITS,
     *,
     on_omitted: Callable[[OmittedLink], None] | None = None,
+    go_on: Callable[[], None] = go_on_always,
 ) -> Iterator[tuple[Member, bytes]]:
     """Yield every member of a ``kheaders.tar.xz``, checked, with its content.
 
@@ -27,6 +35,8 @@ def read_archive(
         limits: caps on sizes and counts.
         on_omitted: called, at the end, for each symlink that leads to no file of the archive: it is not
             yielded, and must not be made.
+        go_on: called at least once for each 512 KiB unpacked, and for each member; what it raises ends the
+            reading.  A small archive may hold minutes of work.
 
     Yields:
         Members with normalised, relative, unique paths; each after its parent directory, which is a
@@ -37,6 +47,13 @@ def read_archive(
     Raises:
         CorruptArchiveError: damaged, cut short, or no such archive; its ``rule`` names why.
         UnsafeArchiveError: a member must not be extracted, or a cap was exceeded; likewise.
-        Exception: whatever ``chunks`` raises passes through.
+        Exception: whatever ``chunks`` or ``go_on`` raises passes through.
     """
-    return read_tar(decompress(chunks, limits), limits, on_omitted=on_omitted)
+    blocks = _watched(decompress(chunks, limits), go_on)
+    return _watched(read_tar(blocks, limits, on_omitted=on_omitted), go_on)
+
+
+def _watched(items: Iterable[T], go_on: Callable[[], None]) -> Iterator[T]:
+    for item in items:
+        go_on()
+        yield item

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kheaders_adb.adb.deadline import Deadline
 from kheaders_adb.archive.carve import CarvedModule, carve, carve_module
 from kheaders_adb.archive.pack import read_module
-from kheaders_adb.archive.reader import read_archive
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.probe import Probe
 from kheaders_adb.errors import ArchiveError, UsageError
 from kheaders_adb.kernel.config import parse_config
-from kheaders_adb.kernel.facts import FactCollector
 from kheaders_adb.kernel.match import match, vermagic_release
 from kheaders_adb.model import Level, Verdict
 from kheaders_adb.pipeline.plans import InModule
-from kheaders_adb.pipeline.surveying import survey_archive
+from kheaders_adb.pipeline.surveying import read_facts, survey_archive
 from kheaders_adb.untrusted import host_file
 from kheaders_adb.untrusted.host_file import Kind
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
@@ -83,7 +83,9 @@ def best_module(
             hint="give the kheaders.ko of the running kernel's build",
         )
     if best.verdict.level is Level.MISMATCH:
-        verdict, _ = survey_archive((best.carved.archive,), best.verdict, limits)
+        verdict, _ = survey_archive(
+            (best.carved.archive,), best.verdict, limits, _within(device.deadline)
+        )
         best = replace(best, verdict=verdict)
     if not module.is_dir():
         return best, ()
@@ -138,16 +140,16 @@ def examine(
         ArchiveError: the archive is damaged or unsafe.
         DeadlineError: reading it took too long.
     """
-    collector = FactCollector()
-    for member, content in read_archive((carved.archive,), limits):
-        deadline.require(step=_CHOOSING)
-        collector.add(member.path, content)
     return match(
         probe.identity,
         parse_config(probe.config) if probe.config is not None else None,
-        collector.facts(),
+        read_facts((carved.archive,), limits, _within(deadline)),
         vermagic=carved.vermagic,
     )
+
+
+def _within(deadline: Deadline) -> Callable[[], None]:
+    return functools.partial(deadline.require, step=_CHOOSING)
 
 
 def _module_files(module: Path) -> tuple[list[Path], list[UsageError]]:

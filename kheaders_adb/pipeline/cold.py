@@ -35,6 +35,10 @@ from kheaders_adb.store.store import Store
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS
 from kheaders_adb.untrusted.rules import Rule
 
+_ALLOW_MORE = (
+    "allow more with --timeout; an archive of Linux's own headers takes this host a few seconds"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -258,7 +262,13 @@ class _Pull:
             serial=self.device.serial,
             tolerance=self.options.tolerance,
             limits=self.options.limits or DEFAULT_LIMITS,
+            go_on=self._require_time,
             timing_s=self.timing_s,
+        )
+
+    def _require_time(self) -> None:
+        self.device.deadline.require(
+            step="extracting the headers", device=self.device.serial, hint=_ALLOW_MORE
         )
 
     def _known(self, plan: OnDevice) -> list[tuple[int, str]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from kheaders_adb._version import __version__
-from kheaders_adb.archive.reader import read_archive
+from kheaders_adb.archive.reader import go_on_always, read_archive
 from kheaders_adb.errors import MismatchError, StoreError
 from kheaders_adb.kernel.autoconf import AUTOCONF, render_autoconf
 from kheaders_adb.kernel.facts import FactCollector
@@ -69,6 +69,7 @@ class Stager:
         serial: the device that it is for, or None.
         tolerance: what to do with headers that do not belong to the kernel.
         limits: caps for the archive.
+        go_on: as for `read_archive`; not asked any more once publishing has begun, which is finished.
         timing_s: receives the seconds of each phase.
         notes: receives what the user should be told.
     """
@@ -82,6 +83,7 @@ class Stager:
     serial: str | None = None
     tolerance: Tolerance = Tolerance.NOTHING
     limits: Limits = DEFAULT_LIMITS
+    go_on: Callable[[], None] = go_on_always
     timing_s: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -95,7 +97,7 @@ class Stager:
         Raises:
             MismatchError: it does not belong to the kernel, or is not the one expected.
             ArchiveError, StoreError: it is damaged or unsafe, or the disk failed.
-            Exception: whatever `chunks` raises.
+            Exception: whatever `chunks` or `go_on` raises.
         """
         started_s = time.monotonic()
         collector = FactCollector()
@@ -108,7 +110,9 @@ class Stager:
                     staging.write_archive(chunk)
                     yield chunk
 
-            for member, content in read_archive(kept(), self.limits, on_omitted=staging.omit):
+            for member, content in read_archive(
+                kept(), self.limits, on_omitted=staging.omit, go_on=self.go_on
+            ):
                 staging.add(member, content)
                 collector.add(member.path, content)
             self.timing_s["read"] = time.monotonic() - started_s
@@ -122,6 +126,7 @@ class Stager:
                 staging.replace(AUTOCONF, render_autoconf(self.config, facts.config))
                 for path, content in survey.offsets.items():
                     staging.replace(path, render_unusable(content))
+            self.go_on()
             archive = staging.publish(facts)
             assert staging.tree is not None
             record = self._record(judged, archive, staging.tree)
@@ -147,7 +152,7 @@ class Stager:
         facts = (
             info.facts
             if info.rules == RULES
-            else read_facts((self.store.read_archive(sha256),), self.limits)
+            else read_facts((self.store.read_archive(sha256),), self.limits, self.go_on)
         )
         judged, _ = self._accept(facts, lambda: (self.store.read_archive(sha256),))
         if judged.verdict.level is Level.REPAIRED:
@@ -179,7 +184,7 @@ class Stager:
         judged = self.judge(facts)
         if judged.verdict.level is not Level.MISMATCH:
             return judged, None
-        verdict, survey = survey_archive(archive(), judged.verdict, self.limits)
+        verdict, survey = survey_archive(archive(), judged.verdict, self.limits, self.go_on)
         judged = replace(judged, verdict=verdict)
         obstacle = None
         if Tolerance.REPAIRED in self.tolerance:

@@ -30,8 +30,10 @@ from kheaders_adb.store.writer import TreeWriter
 _CHUNK_BYTES = 256 * 1024
 _BATCH_BYTES = 256 * 1024
 _BATCH_MEMBERS = 64
-#: How much may wait for the disk before the caller has to.
+#: How much may wait for the disk before the caller has to: else its time would be over unnoticed.
 _MAX_WAITING_BYTES = 16 * 1024 * 1024
+#: What a member counts for besides its content: making a file takes longer than writing a small one.
+_MEMBER_BYTES = 4096
 
 _Job = tuple[Member, bytes, bool]
 
@@ -250,8 +252,9 @@ class Staging:
         with self._changed:
             while self._waiting_bytes > _MAX_WAITING_BYTES and self._failure is None:
                 self._changed.wait()
-            self._waiting.append((self._batch, self._batch_bytes))
-            self._waiting_bytes += self._batch_bytes
+            size_bytes = self._batch_bytes + _MEMBER_BYTES * len(self._batch)
+            self._waiting.append((self._batch, size_bytes))
+            self._waiting_bytes += size_bytes
             self._changed.notify_all()
         self._batch, self._batch_bytes = [], 0
 

@@ -145,7 +145,11 @@ class Kernel:
 
 @functools.cache
 def _archive(kernel: Kernel) -> bytes:
-    files = _files(kernel)
+    return build_archive(files_of(kernel), kernel.links)
+
+
+def build_archive(files: dict[str, bytes], links: tuple[tuple[str, str], ...] = ()) -> bytes:
+    """A kheaders.tar.xz as gen_kheaders.sh makes it, of files and of symlinks (path, target)."""
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.GNU_FORMAT) as tar:
         folders = {"."}
@@ -162,14 +166,15 @@ def _archive(kernel: Kernel) -> bytes:
                 content = files[name[2:]]
                 info.size, info.mode = len(content), 0o644
                 tar.addfile(info, io.BytesIO(content))
-        for name, target in kernel.links:
+        for name, target in links:
             info = tarfile.TarInfo(f"./{name}")
             info.type, info.linkname, info.mtime = tarfile.SYMTYPE, target, _MTIME
             tar.addfile(info)
     return lzma.compress(raw.getvalue(), format=lzma.FORMAT_XZ, check=lzma.CHECK_CRC64, preset=1)
 
 
-def _files(kernel: Kernel) -> dict[str, bytes]:
+def files_of(kernel: Kernel) -> dict[str, bytes]:
+    """What its archive holds, by path."""
     dice = random.Random(kernel.seed)
     version, patch, sub = (int(part) for part in kernel.numbers.split("."))
     code = (version << 16) + (patch << 8) + min(sub, 255)

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from .cases import LISTING, PROBE, READ
-from .devices import Headers, Su
+from .client import store_problems
+from .devices import ARCHIVE_PATH, Headers, Su
 from .faults import Action
-from .kernel import Kernel
+from .kernel import Kernel, build_archive, files_of
 from .server import Server
 from .test_cli import Cli
 from .tools import shim
@@ -79,6 +80,18 @@ def adb_that_sleeps(folder: Path) -> Iterator[Path]:
             os.kill(int(pid), signal.SIGKILL)
 
 
+def laborious() -> dict[str, bytes]:
+    """Archives that come at once and take long to extract, or to be searched for what differs."""
+    files = files_of(KERNEL)
+    line = (
+        b"#if defined(CONFIG_X) && IS_ENABLED(CONFIG_HZ)\nstruct task_struct { int x;\n};\n#endif\n"
+    )
+    large = {f"include/linux/large_{number}.h": line * 150_000 for number in range(14)}
+    many = {f"include/linux/many_{number}.h": b"%d\n" % number for number in range(60_000)}
+    differs = files_of(replace(KERNEL, extra=(("HZ", "1000"),)))
+    return {"LARGE": build_archive(differs | large), "MANY": build_archive(files | many)}
+
+
 def unused_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -102,6 +115,8 @@ def all_kinds(server: Server, home: Path, held: ExitStack) -> dict[str, Kind]:
     for serial, service in {"PROBED": PROBE, "READ": READ}.items():
         server.add_device(serial)
         server.inject(Action.TRICKLE, service, 4, serial=serial, pause_s=1.0)
+    for serial, content in laborious().items():
+        server.add_device(serial, kernel=KERNEL).put(ARCHIVE_PATH, content, 0o444)
     another = held.enter_context(Server())
     another.inject(Action.TRICKLE, LISTING, 4, pause_s=1.0)
     return {
@@ -128,6 +143,8 @@ def all_kinds(server: Server, home: Path, held: ExitStack) -> dict[str, Kind]:
         "the list": Kind(("-P", str(another.port))),
         "the probe": Kind(("-s", "PROBED")),
         "the archive": Kind(("-s", "READ")),
+        "a small archive of large headers": Kind(("-s", "LARGE"), says="extracting the headers"),
+        "an archive of many headers": Kind(("-s", "MANY"), says="extracting the headers"),
     }
 
 
@@ -155,6 +172,8 @@ def test_nothing_outlasts_the_timeout(cli: Cli, server: Server, tmp_path: Path) 
                 out, err = process.communicate()
             if (process.returncode, out) != (7, "") or kinds[name].says not in err:
                 wrong[name] = (process.returncode, out, err)
+            elif problems := store_problems(tmp_path / name, {}):
+                wrong[name] = (0, "", "\n".join(problems))
     assert not wrong, "\n".join(f"{name}: {done}" for name, done in wrong.items())
 
 

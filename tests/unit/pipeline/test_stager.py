@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kheaders_adb.errors import MismatchError
+from kheaders_adb.errors import DeadlineError, MismatchError
 from kheaders_adb.importing.claim import Claim
 from kheaders_adb.importing.from_archive import import_archive
-from kheaders_adb.model import Level, Verdict
+from kheaders_adb.kernel.config import parse_config
+from kheaders_adb.kernel.match import match
+from kheaders_adb.model import (
+    ArchiveFacts,
+    HeaderSource,
+    KernelIdentity,
+    Level,
+    SourceKind,
+    Verdict,
+)
 from kheaders_adb.pipeline.options import Tolerance
+from kheaders_adb.pipeline.stager import Judged, Stager
 from kheaders_adb.pipeline.surveying import read_facts
 from kheaders_adb.store import KernelRecord, Store
 from kheaders_adb.store.records import RULES
@@ -185,3 +196,54 @@ def test_what_older_rules_have_read_is_read_again(store: Store, tmp_path: Path, 
     else:
         with pytest.raises(MismatchError, match="KASAN"):
             taken(store, path, FITTING, Tolerance.NOTHING)
+
+
+class Timer:
+    """A `go_on` whose time is over when it is asked for the last of `times`."""
+
+    def __init__(self, times: int = 10**9) -> None:
+        self.times = times
+        self.asked = 0
+
+    def __call__(self) -> None:
+        self.asked += 1
+        if self.asked == self.times:
+            raise DeadlineError("the time is over")
+
+
+def stager(store: Store, timer: Timer) -> Stager:
+    """One for a kernel from which a symbol of the archive differs, which takes a survey of all headers."""
+    config = parse_config(HARMLESS)
+    identity = KernelIdentity(RELEASE, "#1", "x86_64")
+
+    def judge(facts: ArchiveFacts) -> Judged:
+        return Judged(identity, match(identity, config, facts), HeaderSource(SourceKind.SYSFS, "/"))
+
+    return Stager(store, judge, config=config, tolerance=Tolerance.REPAIRED, go_on=timer)
+
+
+def staged_new(store: Store, timer: Timer) -> KernelRecord:
+    return stager(store, timer).stage((pack(TREE),))
+
+
+def staged_again(store: Store, timer: Timer) -> KernelRecord:
+    """Of an archive that older rules have read."""
+    data = pack(TREE)
+    stage(store, data, facts=read_facts((data,), DEFAULT_LIMITS), rules=1)
+    return stager(store, timer).stage_or_restage(data)
+
+
+@pytest.mark.parametrize(("staged", "readings"), [(staged_new, 2), (staged_again, 3)])
+def test_the_time_is_asked_for_at_every_step_and_nothing_is_left_when_it_is_over(
+    staged: Callable[[Store, Timer], KernelRecord], readings: int, store_path: Path
+) -> None:
+    timer = Timer()
+    assert staged(Store.open(store_path / "whole"), timer).verdict.level is Level.REPAIRED
+    assert timer.asked > readings * len(TREE)
+    for times in range(1, timer.asked + 1):
+        store = Store.open(store_path / str(times))
+        with pytest.raises(DeadlineError):
+            staged(store, Timer(times))
+        assert store.records() == []
+        assert not list((store.root / "tmp").iterdir())
+        assert not list((store.root / "trees").glob("*-repaired-*"))

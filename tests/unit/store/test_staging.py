@@ -64,6 +64,16 @@ def test_the_tree_is_what_gnu_tar_extracts(store: Store, tmp_path: Path) -> None
     assert (compared.returncode, compared.stdout) == (0, b"")
 
 
+def test_little_waits_for_the_disk_also_of_small_files(store: Store) -> None:
+    """What waits is written when the time may be over already."""
+    count = 20_000
+    with store.stage() as staging:
+        for number in range(count):
+            staging.add(file_member(f"{number}.h", b""), b"")
+        made = sum(1 for _ in (store.root / "tmp").glob("*/tree/*.h"))
+    assert made > count - 5000
+
+
 def test_files_are_read_only_and_folders_are_not(store: Store) -> None:
     _, tree = stage(store, packed())
     for path in store.tree_path(tree).rglob("*"):
