@@ -124,7 +124,8 @@ def _unchecked(check: int) -> Exception:
     if check == lzma.CHECK_NONE:
         return Rule.XZ_UNCHECKED.error(
             "the xz stream holds no integrity check, so that nobody can tell whether it is damaged",
-            hint="no build of a kernel leaves that out; if you made the file, pack it with one, as xz does",
+            hint="no build of a kernel leaves the check out; if the file is yours, "
+            "pack it with one, as xz does by itself",
         )
     return Rule.XZ_UNCHECKED.error(f"an integrity check that is not known here ({check})")
 

@@ -22,7 +22,6 @@ from kheaders_adb.model import Grounds, Privilege, Reuse, Staged, Via
 from kheaders_adb.pipeline.left import tell_left
 from kheaders_adb.pipeline.options import Options
 from kheaders_adb.pipeline.staged import Found, find_staged
-from kheaders_adb.store.paths import require_writable
 from kheaders_adb.store.store import Store
 
 if TYPE_CHECKING:
@@ -78,6 +77,8 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
     if found.record is not None:
         notes += _cleaned(device, about, store, options)
     if (record := found.record) is None:
+        from kheaders_adb.store.scratch import require_writable
+
         require_writable(store.root)  # before anything is changed on the device
         with raised(
             device,

@@ -58,6 +58,22 @@ def make_folder(root: Path, time_left: TimeLeft = lambda: PATIENCE_S) -> tuple[P
     return folder, fd
 
 
+def require_writable(root: Path) -> None:
+    """Make sure, as far as that can be seen, that something can be staged in a store.
+
+    Raises:
+        StoreError: the disk, or this user's rights, do not let it.
+    """
+    path = root / paths.TMP / new_name()
+    with wrapped("preparing to stage", path.parent):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        path.unlink(missing_ok=True)
+    for name in (paths.TREES, paths.KERNELS, paths.LOCKS):
+        with wrapped("preparing to stage", root / name):
+            if not os.access(root / name, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 def discard(folder: Path, lock_fd: int) -> None:
     """Remove a folder of :func:`make_folder`; what cannot be removed is left to the next sweep."""
     shutil.rmtree(folder, ignore_errors=True)
