@@ -8,7 +8,7 @@ Imports are inside the functions, so that finding the store does not cost the im
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,13 +32,15 @@ def adb_server(
     host: str | None = None,
     port: int | None = None,
     socket: str | None = None,
+    on_start: Callable[[str], None] | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> AdbServer:
-    """The adb server that ``-H``, ``-P``, ``-L`` and adb's own variables mean."""
+    """The adb server that ``-H``, ``-P``, ``-L`` and adb's own variables mean; `on_start` as it has it."""
     from kheaders_adb.adb.address import resolve_address
     from kheaders_adb.adb.server import AdbServer
 
-    return AdbServer(resolve_address(host=host, port=port, socket=socket, environ=environ))
+    address = resolve_address(host=host, port=port, socket=socket, environ=environ)
+    return AdbServer(address, on_start=on_start)
 
 
 def selection(

@@ -53,6 +53,11 @@ def resolve_selection(
     return Selection(serial=serial, usb=usb, tcp=tcp, transport_id=transport_id)
 
 
+def fitting_ones(entries: Sequence[DeviceEntry], selection: Selection) -> list[DeviceEntry]:
+    """Every device that `selection` may mean, whatever its state."""
+    return [entry for entry in entries if _fits(entry, selection)]
+
+
 def choose(entries: Sequence[DeviceEntry], selection: Selection) -> DeviceEntry:
     """The one device meant by `selection`, as adb itself would choose.
 
@@ -61,7 +66,7 @@ def choose(entries: Sequence[DeviceEntry], selection: Selection) -> DeviceEntry:
         AmbiguousDeviceError: several fit; the message lists them with the flag that names each.
         UnauthorizedError, OfflineError, DeviceError: the one that fits cannot be used in its state.
     """
-    fitting = [entry for entry in entries if _fits(entry, selection)]
+    fitting = fitting_ones(entries, selection)
     # As in adb's acquire_one_transport(): a device that this user may not open is never among the choices.
     closed = [entry for entry in fitting if entry.state.startswith(NO_PERMISSIONS)]
     fitting = [entry for entry in fitting if entry not in closed]

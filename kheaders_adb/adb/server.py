@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from kheaders_adb.adb.address import ServerAddress
 from kheaders_adb.adb.deadline import Deadline
@@ -16,7 +16,7 @@ from kheaders_adb.adb.listing import (
 )
 from kheaders_adb.adb.select import USABLE_STATES
 from kheaders_adb.adb.wire import ServerRefusedError, ServiceFailedError, Wire
-from kheaders_adb.errors import AdbServerError, DeviceError
+from kheaders_adb.errors import AdbServerError, DeviceError, TransferError
 from kheaders_adb.untrusted.text import printable
 
 _MAX_LISTING_BYTES = 0xFFFF
@@ -30,10 +30,12 @@ class AdbServer:
     Attributes:
         address: where it listens.
         start: whether to start one there when nothing listens and the address is local.
+        on_start: told, in a sentence, that one is started.
     """
 
     address: ServerAddress
     start: bool = True
+    on_start: Callable[[str], None] | None = field(default=None, compare=False)
 
     def connect(self, deadline: Deadline, *, device: str | None, step: str) -> Wire:
         """A fresh connection, starting the server first if that is allowed and needed.
@@ -49,18 +51,31 @@ class AdbServer:
                 raise
         from kheaders_adb.adb.start import start_server  # what it imports is seldom needed
 
-        return start_server(self.address, deadline, device=device, step=step)
+        return start_server(self.address, deadline, device=device, step=step, say=self.on_start)
 
     def version(self, deadline: Deadline) -> int:
         """The server's protocol version, as in 41 for "1.0.41"."""
         step = "asking the adb server for its version"
-        with self.connect(deadline, device=None, step=step) as wire:
-            wire.request("host:version")
-            text = wire.read_block(_MAX_LISTING_BYTES)
+        text = self._asked("host:version", deadline, step)
         try:
             return int(text, 16)
         except ValueError as error:
             raise AdbServerError(f"the server answered {text!r}", step=step) from error
+
+    def _asked(self, service: str, deadline: Deadline, step: str) -> bytes:
+        with self.connect(deadline, device=None, step=step) as wire:
+            try:
+                wire.request(service)
+                return wire.read_block(_MAX_LISTING_BYTES)
+            except ServiceFailedError:
+                raise
+            except TransferError as error:
+                # No cable is to blame: an adb server answers this by itself.
+                error.hint = (
+                    f"check that what listens at {self.address} is an adb server; if it is, it hangs: "
+                    "`adb kill-server` ends it, and every adb session on this host with it"
+                )
+                raise
 
     def devices(self, deadline: Deadline) -> tuple[DeviceEntry, ...]:
         """Every device that the server knows, in its order.
@@ -146,14 +161,11 @@ class AdbServer:
             return wire.read_block(_MAX_LISTING_BYTES).decode("utf-8", "surrogateescape")
 
     def _listing(self, service: str, deadline: Deadline) -> bytes:
-        with self.connect(deadline, device=None, step="listing devices") as wire:
-            try:
-                wire.request(service)
-            except ServiceFailedError as error:
-                raise AdbServerError(
-                    f"the adb server refused: {error.seen}", step="listing devices"
-                ) from error
-            return wire.read_block(_MAX_LISTING_BYTES)
+        step = "listing devices"
+        try:
+            return self._asked(service, deadline, step)
+        except ServiceFailedError as error:
+            raise AdbServerError(f"the adb server refused: {error.seen}", step=step) from error
 
     def features(self, entry: DeviceEntry, deadline: Deadline) -> frozenset[str]:
         """The features that device and server have in common, as in "shell_v2"."""

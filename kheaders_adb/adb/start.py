@@ -11,6 +11,7 @@ import stat
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -50,9 +51,18 @@ def adb_binary(deadline: Deadline) -> Path:
 
 
 def start_server(
-    address: ServerAddress, deadline: Deadline, *, device: str | None, step: str
+    address: ServerAddress,
+    deadline: Deadline,
+    *,
+    device: str | None,
+    step: str,
+    say: Callable[[str], None] | None = None,
 ) -> Wire:
     """Start a server at an address of this machine, and return a connection to it.
+
+    Args:
+        device, step: for messages.
+        say: told, in a sentence, that it is started, as adb tells of its own.
 
     Raises:
         AdbServerError: there is no adb, it cannot be run, or it ended at once.
@@ -65,6 +75,8 @@ def start_server(
     # one that came up a moment ago.  A server started directly only fails to bind.
     deadline = deadline.sooner(_TIMEOUT_S)
     binary = adb_binary(deadline)
+    if say is not None:
+        say(f"no adb server listens at {address}; starting {binary} there")
     argv = [str(binary), "-L", str(address), "server", "nodaemon"]
     with _open_log() as log:
         before_bytes = os.fstat(log.fileno()).st_size

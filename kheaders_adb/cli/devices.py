@@ -19,12 +19,15 @@ _MAX_AT_ONCE = 16
 
 
 def devices(target: Target, store: StoreChoice, output: Output) -> None:
-    """List the devices: model, kernel, where its headers are, root or not, staged or not."""
+    """List the devices: model, kernel, where its headers are, root or not, staged or not.
+
+    ROOT tells whether the device's shell is root's already; `doctor` tells how `pull` would become root.
+    """
     from kheaders_adb.cli.render import or_dash, table
     from kheaders_adb.parallel import in_parallel
 
     console = Console.standard(output)
-    server = target.adb_server()
+    server = target.adb_server(console.say)
     deadline = target.deadline()
     trees = store.open()
     entries = server.devices(deadline)

@@ -7,6 +7,7 @@ options of that command and of the program itself, so that both ``kheaders-adb -
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -80,9 +81,11 @@ class Target:
         ),
     ] = None
 
-    def adb_server(self) -> AdbServer:
-        """The adb server that the flags and variables mean."""
-        return settings.adb_server(host=self.host, port=self.port, socket=self.socket)
+    def adb_server(self, on_start: Callable[[str], None]) -> AdbServer:
+        """The adb server that the flags and variables mean; `on_start` is told if one is started."""
+        return settings.adb_server(
+            host=self.host, port=self.port, socket=self.socket, on_start=on_start
+        )
 
     def selection(self) -> Selection:
         """The device that the flags and ``ANDROID_SERIAL`` mean."""

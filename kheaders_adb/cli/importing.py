@@ -65,7 +65,7 @@ def import_(
         from kheaders_adb.device.probe import probe
 
         device = Device.select(
-            target.adb_server(),
+            target.adb_server(console.say),
             target.selection(),
             target.deadline(),
         )

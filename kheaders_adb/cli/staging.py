@@ -36,7 +36,7 @@ def ensure_staged(
     store = choice.open()
     with console.progress("headers") as progress:
         staged, device = ensure_selected(
-            target.adb_server(),
+            target.adb_server(console.say),
             target.selection(),
             store,
             replace(

@@ -29,6 +29,43 @@ class Raised:
     refusals: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Prospects:
+    """Which ways to root are tried, in this order; none was yet.
+
+    Attributes:
+        su: the su that is asked first, or None.
+        restarts_adbd: whether ``adb root`` is tried next.
+        refusals: why what is left out is.
+    """
+
+    su: SuCommand | None
+    restarts_adbd: bool
+    refusals: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return self.su is not None or self.restarts_adbd
+
+
+def prospects(about: Probe, wanted: Privilege, su: SuCommand | None = None) -> Prospects:
+    """The ways to root that `wanted` allows where a probe says what this one does.  Pure.
+
+    Args:
+        about: the probe of a shell that is not root's.
+        su: as for `raised`.
+    """
+    is_auto = wanted is Privilege.AUTO
+    asks = wanted is Privilege.SU or (is_auto and (about.has_su or su is not None))
+    restarts_adbd = wanted is Privilege.ADBD or (is_auto and about.debuggable)
+    refusals: list[str] = []
+    if is_auto and not asks:
+        refusals.append("this shell sees no su")
+    if is_auto and not restarts_adbd:
+        refusals.append("adb root is for debuggable builds only")
+    return Prospects(su or SuCommand() if asks else None, restarts_adbd, tuple(refusals))
+
+
 @contextmanager
 def raised(
     device: Device,
@@ -95,18 +132,17 @@ def _raise(
 ) -> Raised:
     if about.is_root or wanted is Privilege.NONE:
         return Raised(about)
-    refusals: list[str] = []
-    if wanted is Privilege.SU or (wanted is Privilege.AUTO and (about.has_su or su is not None)):
+    ways = prospects(about, wanted, su)
+    refusals = list(ways.refusals)
+    if ways.su is not None:
         undo.callback(setattr, device, "su", None)
         try:
-            return Raised(become_root(device, su or SuCommand(), say))
+            return Raised(become_root(device, ways.su, say))
         except PrivilegeError as error:
             if wanted is Privilege.SU:
                 raise
-            refusals.append(error.seen)
-    elif wanted is Privilege.AUTO:
-        refusals.append("this shell sees no su")
-    if wanted is Privilege.ADBD or (wanted is Privilege.AUTO and about.debuggable):
+            refusals.insert(0, error.seen)
+    if ways.restarts_adbd:
         try:
             become_adbd_root()
         except PrivilegeError as error:
@@ -115,8 +151,6 @@ def _raise(
             refusals.append(error.seen)
         else:
             return Raised(probe(device))
-    elif wanted is Privilege.AUTO:
-        refusals.append("adb root is for debuggable builds only")
     return Raised(about, tuple(refusals))
 
 

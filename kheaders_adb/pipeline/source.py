@@ -128,7 +128,7 @@ def _from_host(
     if via is Via.CARVE:
         yield carved
         return
-    if obstacle := _cannot_load(probe) or _cannot_bring(device):
+    if obstacle := cannot_load(probe) or _cannot_bring(device):
         if via is Via.LOAD:
             raise _not_loadable(device, best.path, obstacle)
         yield _noting(carved, f"carved instead of loaded: {obstacle}")
@@ -157,21 +157,10 @@ def _from_device(
     doubted: Collection[str],
     recall: Recall,
 ) -> Iterator[Plan | Unusable]:
-    modules = _in_order(probe)
-    if not modules:
-        raise absence_error(device.serial, probe, told=_refusals(probe, "{}"))
-    obstacle = _cannot_load(probe)
+    modules = require_modules(device.serial, probe, via)
+    obstacle = cannot_load(probe)
     if via is Via.LOAD and obstacle is not None:
         raise _not_loadable(device, modules[0].path, obstacle)
-    if (obstacle is not None or via is Via.CARVE) and not any(file.readable for file in modules):
-        raise PrivilegeError(
-            f"{modules[0].path} can neither be loaded ({obstacle}) nor read"
-            if obstacle is not None
-            else f"{modules[0].path} cannot be read, not even as root",
-            step="choosing a source",
-            device=device.serial,
-            hint="use a rooted device, or give the same module from the build: --module kheaders.ko",
-        )
     for file in modules:
         # Where there is nothing to choose from, the kernel is the first to look at a module, and what it then
         # shows is matched.  Few tools unpack what they insert.
@@ -302,13 +291,34 @@ def _fetch_carved(device: Device, probe: Probe, path: PurePosixPath, limits: Lim
         raise
 
 
-def _in_order(probe: Probe) -> list[DeviceFile]:
-    """The modules on the device, those in a folder named after the running release first."""
+def require_modules(serial: str, probe: Probe, via: Via) -> list[DeviceFile]:
+    """The modules on the device, those in a folder named after the running release first.  Pure.
+
+    Raises:
+        NoHeadersError: there is none.
+        PrivilegeError: this user can do nothing with any of them.
+    """
     release = probe.identity.release
-    return sorted(probe.modules, key=lambda file: release not in file.path.parts)
+    modules = sorted(probe.modules, key=lambda file: release not in file.path.parts)
+    if not modules:
+        raise absence_error(serial, probe, told=_refusals(probe, "{}"))
+    obstacle = cannot_load(probe)
+    if via is Via.LOAD or any(file.readable for file in modules):
+        return modules
+    if obstacle is not None or via is Via.CARVE:
+        raise PrivilegeError(
+            f"{modules[0].path} can neither be loaded ({obstacle}) nor read"
+            if obstacle is not None
+            else f"{modules[0].path} cannot be read, not even as root",
+            step="choosing a source",
+            device=serial,
+            hint="use a rooted device, or give the same module from the build: --module kheaders.ko",
+        )
+    return modules
 
 
-def _cannot_load(probe: Probe) -> str | None:
+def cannot_load(probe: Probe) -> str | None:
+    """What keeps this user from loading modules, or None."""
     if not probe.is_root:
         return f"only root may load modules{_refusals(probe)}"
     if probe.modules_disabled:

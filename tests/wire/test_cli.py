@@ -154,7 +154,7 @@ def test_doctor_says_how_a_device_runs_commands(cli: Cli, server: Server) -> Non
         Action.REPLACE, "^(shell|exec)", serial="MUTE", data=b"FAIL0006closed", repeat=True
     )
     lines = cli("doctor").out.splitlines()
-    assert any(line.startswith("ok") and line.endswith("NEW: device") for line in lines)
+    assert any(line.startswith("ok") and "NEW: device; pull would" in line for line in lines)
     assert any(
         "OLD: device, without shell protocol 2: output through shell:" in line for line in lines
     )
@@ -162,6 +162,7 @@ def test_doctor_says_how_a_device_runs_commands(cli: Cli, server: Server) -> Non
         line.startswith("warn") and "MUTE: it runs no command whose end can be seen" in line
         for line in lines
     )
+    assert (cli("doctor", "-s", "MUTE").code, cli("pull", "-s", "MUTE").code) == (4, 4)
 
 
 def test_no_device(cli: Cli) -> None:

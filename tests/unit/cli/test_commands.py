@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -391,7 +393,7 @@ def test_paths_and_locales_that_do_not_fit_each_other(
 
 def test_doctor_when_all_is_well(run: Run, server: Server, store_path: Path) -> None:
     server.add_device("PHONE", kernel=KERNEL)
-    server.add_device("SHY", state=State.UNAUTHORIZED)
+    server.add_device("CLOSED", state=State.NO_PERMISSIONS)
     done = run("doctor")
     assert (done.code, done.err) == (0, "")
     check_golden("doctor.txt", steady(done.out, store_path))
@@ -413,6 +415,28 @@ def test_doctor_without_a_server(run: Run, tmp_path: Path) -> None:
     document = run("doctor", "--json")
     assert document.code == 3
     assert document.document["ok"] is False
+
+
+def test_doctor_starts_no_server_and_pull_says_that_it_does(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binary = tmp_path / "an-adb"
+    binary.write_text("#!/bin/sh\nexit 1\n")
+    binary.chmod(0o755)
+    monkeypatch.setenv("ADBUTILS_ADB_PATH", str(binary))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        looked, pulled = run("doctor", "-P", port), run("pull", "-P", port)
+        quiet = run("pull", "-q", "-P", port)
+    assert (looked.code, looked.err) == (0, "")
+    assert "warn  adb server  none at " in looked.out
+    assert f"pull would start {binary}\n" in looked.out
+    said = f"no adb server listens at tcp:localhost:{port}; starting {binary} there\n"
+    assert pulled.code == 3
+    assert said in pulled.err
+    assert said not in quiet.err
 
 
 def test_doctor_without_a_store(run: Run, server: Server, tmp_path: Path) -> None:
