@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kheaders_adb import settings
-from kheaders_adb.errors import KheadersError
+from kheaders_adb.errors import DeadlineError, KheadersError
 
 if TYPE_CHECKING:
     from kheaders_adb.adb.deadline import Deadline
@@ -175,6 +175,10 @@ def _examine(
         confirm(device)
         foreseen = foresee(device, about, store, su=su)
     except KheadersError as error:
+        if isinstance(error, DeadlineError):
+            error.hint = (
+                f"see whether `adb shell` works on it; `pull` waits longer than {_DEVICE_S:g} s"
+            )
         return Finding.failed("device", error, f"{entry.serial}: "), False
     said = ", ".join(filter(None, (entry.state, device.shell.note)))
     seen = f"{entry.serial}: {said}; pull would {foreseen.would}"

@@ -76,6 +76,19 @@ class Shell:
         binary = f", binary content by {self.encoder}" if self.encoder else ""
         return f"without shell protocol 2: output through {self.service}, completeness by a mark{binary}"
 
+    def require_binary(self) -> None:
+        """Make sure that binary output comes through.
+
+        Raises:
+            NoHeadersError: it does not.
+        """
+        if not self.carries_binary:
+            raise NoHeadersError(
+                "its shell is a terminal, which alters what is read through it, and it has no base64",
+                step="starting a command on the device",
+                hint="put a base64 there (busybox has one); what adbd itself may read needs none",
+            )
+
     def start(
         self, open_service: Open, command: str, su: Su | None, *, binary: bool, held: bool
     ) -> Stream:
@@ -98,12 +111,8 @@ class Shell:
                 command = marked(command, inner, encoder=su.encoder if binary else "")
             command = su.run(command)
         encoder = self.encoder if binary else ""
-        if binary and not self.carries_binary:
-            raise NoHeadersError(
-                "its shell is a terminal, which alters what is read through it, and it has no base64",
-                step="starting a command on the device",
-                hint="put a base64 there (busybox has one); what adbd itself may read needs none",
-            )
+        if binary:
+            self.require_binary()
         if not self.is_v2:
             outer = new_mark()
             command = marked(command, outer, encoder=encoder, held=held)

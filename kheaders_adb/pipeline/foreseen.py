@@ -91,7 +91,7 @@ def _becoming_root(ways: Prospects) -> str:
     if ways.su is not None:
         words.append(f"ask {ways.su} for root")
     if ways.restarts_adbd:
-        words.append("restart adbd as root for that while")
+        words.append("restart adbd as root (undone afterwards)")
     return ", else ".join(words)
 
 
@@ -100,4 +100,5 @@ def _from_module(device: Device, about: Probe) -> str:
     module = require_modules(device.serial, about, Via.AUTO)[0]
     if cannot_load(about) is None:
         return f"load {module.path}, read the headers and unload it"
+    device.shell.require_binary()
     return f"carve the headers out of {module.path}"

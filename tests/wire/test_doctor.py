@@ -38,6 +38,7 @@ class Case:
     code: int
     line: str
     options: dict[str, Any] = field(default_factory=dict)
+    no_loading: bool = False
 
 
 CASES = {
@@ -58,18 +59,36 @@ CASES = {
     ),
     "adb root": Case(
         0,
-        f"warn .* pull would restart adbd as root for that while, then read {_ARCHIVE}",
+        f"warn .* pull would restart adbd as root \\(undone afterwards\\), then read {_ARCHIVE}",
         {"uid": 2000},
     ),
     "su, else adb root": Case(
         0,
-        f"warn .* pull would ask su for root, else restart adbd as root for that while, then read {_ARCHIVE}",
+        "warn .* pull would ask su for root, else restart adbd as root \\(undone afterwards\\), "
+        f"then read {_ARCHIVE}",
         {"uid": 2000, "su": Su.MAGISK},
     ),
     "a module": Case(
         0,
         f"ok .* pull would load {_MODULE}, read the headers and unload it",
         {"headers": Headers.MODULE},
+    ),
+    "a module that may not be loaded": Case(
+        0,
+        f"ok .* pull would carve the headers out of {_MODULE}",
+        {"headers": Headers.MODULE},
+        no_loading=True,
+    ),
+    "a module that does not come through": Case(
+        4,
+        "fail  device .*it has no base64",
+        {
+            **_USER,
+            "headers": Headers.MODULE,
+            "features": (),
+            "adbd": Adbd.ANDROID_4,
+            "without": ("base64",),
+        },
     ),
     "a module and no root": Case(
         0,
@@ -110,7 +129,9 @@ def test_doctor_says_what_pull_would_do_and_ends_as_it_would(
     cli: Cli, server: Server, name: str
 ) -> None:
     case = CASES[name]
-    server.add_device("PHONE", **case.options)
+    phone = server.add_device("PHONE", **case.options)
+    if case.no_loading:
+        phone.put("/proc/sys/kernel/modules_disabled", b"1")
     looked = cli("doctor")
     assert _said(looked, case.line), looked.out
     assert _changed(server) == []
