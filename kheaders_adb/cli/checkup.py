@@ -23,10 +23,8 @@ _ANSWER_S = 5.0
 """How long an adb server may take to say who it is: one that was just started takes up to three seconds."""
 _DEVICE_S = 10.0
 _MAX_AT_ONCE = 16
-_GRANTED = (
-    "whether root is granted is seen only then: allow the shell in the app that manages root, or switch on "
-    "rooted debugging in the developer options"
-)
+_ASKED_SU = "allow the shell in the app that manages root on the device"
+_ASKED_ADBD = "see that rooted debugging is on in its developer options, if it has that switch"
 
 
 class Health(enum.StrEnum):
@@ -182,6 +180,9 @@ def _examine(
         return Finding.failed("device", error, f"{entry.serial}: "), False
     said = ", ".join(filter(None, (entry.state, device.shell.note)))
     seen = f"{entry.serial}: {said}; pull would {foreseen.would}"
-    if foreseen.needs_root:
-        return Finding("device", Health.WARN, seen, _GRANTED), False
+    if (ways := foreseen.hinges_on) is not None:
+        asked = ((_ASKED_SU, ways.su is not None), (_ASKED_ADBD, ways.restarts_adbd))
+        granted = [advice for advice, is_asked in asked if is_asked]
+        remedy = f"whether root is granted is seen only then: {', or '.join(granted)}"
+        return Finding("device", Health.WARN, seen, remedy), False
     return Finding("device", Health.OK, seen), foreseen.is_staged

@@ -30,12 +30,13 @@ class Foreseen:
     Attributes:
         would: it, as in "read /sys/kernel/kheaders.tar.xz".
         is_staged: whether the store holds it all.
-        needs_root: whether it comes to nothing unless root is granted.
+        hinges_on: the ways to root of which one has to be granted, or it comes to nothing; None where it goes
+            without.
     """
 
     would: str
     is_staged: bool = False
-    needs_root: bool = False
+    hinges_on: Prospects | None = None
 
 
 def foresee(
@@ -73,17 +74,15 @@ def foresee(
 def _as_root(device: Device, about: Probe, ways: Prospects) -> Foreseen:
     first = _becoming_root(ways)
     if about.archives:
-        return Foreseen(f"{first}, then read {about.archives[0].path}", needs_root=True)
+        return Foreseen(f"{first}, then read {about.archives[0].path}", hinges_on=ways)
     if about.modules:
         then = _from_module(device, replace(about, uid=0))
-        # Without root it is carved.
-        return Foreseen(
-            f"{first}, then {then}", needs_root=not any(file.readable for file in about.modules)
-        )
+        is_carved_else = any(file.readable for file in about.modules)
+        return Foreseen(f"{first}, then {then}", hinges_on=None if is_carved_else else ways)
     error = absence_error(device.serial, about)
     if setting_of(about) is Setting.OFF:
         raise error
-    return Foreseen(f"{first}, then look again: {error.seen}", needs_root=True)
+    return Foreseen(f"{first}, then look again: {error.seen}", hinges_on=ways)
 
 
 def _becoming_root(ways: Prospects) -> str:
