@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import PurePosixPath
 
+from kheaders_adb.adb.beginning import TRY_SHELL
 from kheaders_adb.adb.deadline import Deadline
 from kheaders_adb.adb.sync import FileFailedError, receive_file
 from kheaders_adb.adb.wire import ServiceFailedError, Wire
@@ -134,7 +135,7 @@ class ProbeFailedError(TransferError):
     """
 
     def __init__(self, seen: str, *, said: str, step: str, device: str) -> None:
-        super().__init__(seen, step=step, device=device)
+        super().__init__(seen, step=step, device=device, hint=TRY_SHELL)
         self.said = said
 
 
