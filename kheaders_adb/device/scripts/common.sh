@@ -80,29 +80,27 @@ own() {
   return 1
 }
 
-# Whether the loaded module is one of this tool's.
-ours() {
-  for f in "$WORK/ours.$boot".*; do [ -d "$f" ] && return 0; done
-  return 1
-}
+loaded() { [ -d /sys/module/kheaders ]; }
 
 # Unload the module if it is ours and no other run reads from it.
 unload() {
-  ours || return 0
+  # Only one of this tool's; without any, the pattern stands for itself.
+  for f in "$WORK/ours.$boot".*; do :; done
+  [ -d "$f" ] || return 0
   intent=$WORK/unload.$me
   mkdir "$intent" || return 0
   if others lease "$lease"; then
     say kept
   else
     text=
-    [ ! -d /sys/module/kheaders ] || text=$(rmmod kheaders 2>&1 </dev/null)
+    loaded && text=$(rmmod kheaders 2>&1 </dev/null)
     # Two that want to unload at once: the one that was refused waits for the other's success.
     i=0
-    while [ -d /sys/module/kheaders ] && others unload "$intent" && [ $i -lt 20 ]; do
+    while loaded && others unload "$intent" && [ $i -lt 20 ]; do
       i=$((i + 1))
       pause
     done
-    if [ -d /sys/module/kheaders ]; then
+    if loaded; then
       say "stuck $text"
     else
       rmdir "$WORK/ours.$boot".* 2>/dev/null

@@ -5,9 +5,8 @@
 # The file is opened once, so that what is inserted is what was hashed, whoever puts another in its place.
 insert() {
   {
-    set -- "$SHA256"
     # shellcheck disable=SC2046 # the digest is the first word; without a sha256sum it is the one wanted
-    [ -z "$1" ] || set -- $(sha256sum /proc/self/fd/0 2>/dev/null) "$1"
+    [ -z "$SHA256" ] || set -- $(sha256sum /proc/self/fd/0 2>/dev/null) "$SHA256"
     [ "$SHA256" = "$1" ] || {
       echo "another sha256: $1"
       return 99
