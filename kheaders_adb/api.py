@@ -18,6 +18,7 @@ from kheaders_adb.model import Privilege, Via
 from kheaders_adb.pipeline.options import Options, Tolerance
 from kheaders_adb.pipeline.retry import ensure_selected
 from kheaders_adb.store import Store
+from kheaders_adb.untrusted.text import harmless
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ def ensure(
         refresh=refresh,
         privilege=privilege,
         keep_root=keep_root,
-        on_change=on_change or logging.getLogger("kheaders_adb").warning,
+        on_change=on_change or _warn,
         su=settings.su_command(su_command),
     )
     staged, _ = ensure_selected(
@@ -163,3 +164,8 @@ def ensure(
     )
     fields = {item.name: getattr(staged, item.name) for item in dataclasses.fields(staged)}
     return Staged(**fields, store=trees.root)
+
+
+def _warn(text: str) -> None:
+    # It names serials and quotes devices: neither a format nor a terminal's commands.
+    logging.getLogger("kheaders_adb").warning("%s", harmless(text))

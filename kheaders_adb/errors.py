@@ -132,9 +132,11 @@ class ModuleRefusedError(NoHeadersError):
     Attributes:
         doubts_build: whether the kernel's reason says that the module is of another build: then its archive
             is not this kernel's either.
+        doubts_folder: whether it may be for the folder into which the module was brought.
     """
 
     doubts_build: bool = False
+    doubts_folder: bool = False
 
 
 class MismatchError(KheadersError):

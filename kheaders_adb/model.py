@@ -282,7 +282,7 @@ class Verdict:
 class Grounds(enum.StrEnum):
     """What a staged tree is used again on.
 
-    ``build-id`` names the build; ``boot``: it was staged from this device in this boot; ``digest``: the
+    ``build-id`` names the build; ``boot``: it was staged for this device in this boot; ``digest``: the
     device itself says that its archive, or its kheaders.ko, has the staged one's sha256; ``none``: it is not
     used again.
     """

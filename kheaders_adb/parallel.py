@@ -13,6 +13,10 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
+class StoppedError(Exception):
+    """Everything was stopped from outside, and so is not done; whoever stops has an error of its own."""
+
+
 def in_parallel(
     do: Callable[[A], B], things: Sequence[A], *, at_once: int, stop: threading.Event | None = None
 ) -> list[B]:
@@ -27,6 +31,9 @@ def in_parallel(
         at_once: how many threads there are at most.
         stop: set when nothing is wanted any more, upon which each `do` has to end soon: it is waited for.
             Without it `do` must be such that it can be left behind at any point; it ends with the process.
+
+    Raises:
+        StoppedError: somebody else set `stop`, and not everything was done.
     """
     waiting: queue.SimpleQueue[tuple[int, A]] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[int, B] | BaseException] = queue.SimpleQueue()
@@ -55,11 +62,15 @@ def in_parallel(
         for thread in threads:
             thread.start()
         while len(results) < len(things):
+            # Looked at before the queue: what a thread leaves there is there once it has ended.
+            at_work = any(thread.is_alive() for thread in threads)
             try:
                 # The system may hand a signal to any thread, but the main one acts on it, once it is awake.
-                result = done.get(timeout=_LOOK_S)
+                result = done.get(timeout=_LOOK_S if at_work else 0)
             except queue.Empty:
-                continue
+                if at_work:
+                    continue
+                raise StoppedError(f"stopped with {len(results)} of {len(things)} done") from None
             if isinstance(result, BaseException):
                 raise result
             results[result[0]] = result[1]

@@ -6,7 +6,6 @@ only a test which asks for a fixture needs.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -65,10 +64,12 @@ def kheaders(pytestconfig: pytest.Config) -> Staged:
             module=pytestconfig.getoption("--kheaders-module"),
             store=pytestconfig.getoption("--kheaders-store"),
             privilege=Privilege(pytestconfig.getoption("--kheaders-privilege")),
-            on_change=lambda text: _announce(pytestconfig, text),
+            on_change=_announcer(pytestconfig),
         )
     except KheadersError as error:
-        pytest.fail(_told(error), pytrace=False)
+        told = _told(error)
+    # Not while the error is handled: pytest would show it as well, with whatever a device has said in it.
+    pytest.fail(told, pytrace=False)
 
 
 @pytest.fixture
@@ -84,23 +85,30 @@ def bpf_compile(kheaders: Staged, tmp_path: Path) -> Callable[..., Path]:
         try:
             return kheaders.compile(source, tmp_path / name, **options)
         except CompileError as error:
-            pytest.fail(_told(error), pytrace=False)
+            told = _told(error)
+        pytest.fail(told, pytrace=False)
 
     return compile_into_tmp_path
 
 
-def _announce(config: pytest.Config, text: str) -> None:
-    """Say at once what is changed on the device, past pytest's capturing: a killed run says nothing later."""
+def _announcer(config: pytest.Config) -> Callable[[str], None] | None:
+    """Who says at once what is changed on the device, past pytest's capturing: later may be too late.
+
+    None in a worker of xdist, which has no terminal: then it is a warning of the API's logger.
+    """
     from kheaders_adb.untrusted.text import harmless
 
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")
-    with capture.global_and_fixture_disabled() if capture else nullcontext():
-        if reporter is not None:
+    if reporter is None:
+        return None
+
+    def announce(text: str) -> None:
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
             reporter.ensure_newline()
             reporter.write_line(f"kheaders-adb: {harmless(text)}")
-        else:  # a worker of xdist
-            logging.getLogger("kheaders_adb").warning("%s", text)
+
+    return announce
 
 
 def _told(error: Exception) -> str:

@@ -14,12 +14,12 @@ It goes into the environment for the processes that pytest-xdist starts, which m
 
 LONG = os.environ.get("KHEADERS_LONG") == "1"
 SCALE = 10 if LONG else 1
+"""How many times as many cases are wanted: ten under ``make test-long``."""
 KILLS = [
     *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGALRM),
     *[signal.SIGKILL] * 3,
 ]
 """Signals to end a run by: three are caught, three are not, and one cannot be."""
-"""How many times as many cases are wanted: ten under ``make test-long``."""
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So does a shell start what runs in the background, and what tests start would inherit it.

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from kheaders_adb.device.insmod import Refusal
+from kheaders_adb.device.refusals import Refusal
 from kheaders_adb.errors import KheadersError
 
 FILE = os.environ.get("KHEADERS_MESSAGES", os.devnull)

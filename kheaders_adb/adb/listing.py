@@ -5,6 +5,9 @@ The long listing has no separator that a serial cannot hold: it is padded to 22 
 services of one name: ``adb-X (2)._adb-tls-connect._tcp``.  So lines are read from the right, where the server
 writes words of its own.  The short listing has a tab, but neither place nor number.
 
+Serials, and what devices call themselves, are written as they are, line breaks included: then a device has
+lines that name others.  So no line is believed for its own sake: `AdbServer.require_named` asks.
+
 Texts are UTF-8 with surrogates in the place of other bytes, so that they compare as the bytes do.
 """
 
@@ -16,6 +19,8 @@ from dataclasses import dataclass, field
 
 NO_PERMISSIONS = "no permissions"
 _WIDTH_BYTES = 22
+# An empty serial in the list, and when it is asked for.
+_NO_SERIAL, _UNKNOWN_SERIAL = "(no serial number)", "unknown"
 _STATES = "|".join(
     (
         *(
@@ -89,10 +94,21 @@ def parse_devices(listing: bytes, short: bytes = b"") -> tuple[DeviceEntry, ...]
         if len(readings) != 1:
             # Both are in the same order, unless a device came or went between the two.
             same = pairs[number : number + 1] if len(pairs) == len(lines) else []
-            told = [entry for pair in (*same, *pairs) if (entry := _as_told(line, *pair))]
+            told = [entry for pair in same if (entry := _as_told(line, *pair))]
+            # Else the longest: others fit any line that begins with them.
+            told += sorted(
+                (entry for pair in pairs if (entry := _as_told(line, *pair))),
+                key=lambda entry: -len(entry.serial),
+            )
             readings = told[:1] or readings[-1:] or _guessed(line)
         entries += readings
     return tuple(entries)
+
+
+def is_serial_of(entry: DeviceEntry, told: str) -> bool:
+    """Whether a line is that of the device with this serial; the list pads short ones with blanks."""
+    listed = told.rstrip(" \t") if len(_raw(told)) <= _WIDTH_BYTES else told
+    return entry.serial in (told, listed) or (entry.serial, told) == (_NO_SERIAL, _UNKNOWN_SERIAL)
 
 
 def _lines(listing: bytes) -> list[str]:

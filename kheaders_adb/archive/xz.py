@@ -1,4 +1,8 @@
-"""A bounded, streaming xz decoder: exactly one stream, with an integrity check."""
+"""A bounded, streaming xz decoder: exactly one stream, with an integrity check, and stream padding after it.
+
+Padding is zero bytes, a multiple of four, which whoever writes in blocks leaves at the end (section 2.2 of
+the xz file format; ``xz -t`` accepts it).
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ _FEED_BYTES = 128 * 1024
 _BLOCK_BYTES = 512 * 1024
 # What liblzma needs beside the dictionary, generously; it counts towards its memory limit.
 _DECODER_BYTES = 1024 * 1024
+_PADDING_UNIT_BYTES = 4
 _CHECKS = (lzma.CHECK_CRC32, lzma.CHECK_CRC64, lzma.CHECK_SHA256)
 
 
@@ -35,6 +40,7 @@ def decompress(chunks: Iterable[bytes], limits: Limits = DEFAULT_LIMITS) -> Iter
     )
     ended = False
     head = tail = b""
+    padding_bytes = 0
     taken = 0
     given = 0
     for piece in _pieces(chunks):
@@ -44,7 +50,7 @@ def decompress(chunks: Iterable[bytes], limits: Limits = DEFAULT_LIMITS) -> Iter
                 f"more than {limits.compressed_bytes} compressed bytes"
             )
         if ended:
-            tail += piece[: len(MAGIC)]
+            padding_bytes, tail = _after(padding_bytes, tail, piece)
             if len(tail) >= len(MAGIC):
                 break
             continue
@@ -69,8 +75,8 @@ def decompress(chunks: Iterable[bytes], limits: Limits = DEFAULT_LIMITS) -> Iter
                 break
         if ended:
             if decoder.check not in _CHECKS:
-                raise Rule.XZ_UNCHECKED.error(f"integrity check {decoder.check} of the xz format")
-            tail = decoder.unused_data
+                raise _unchecked(decoder.check)
+            padding_bytes, tail = _after(0, b"", decoder.unused_data)
             if len(tail) >= len(MAGIC):
                 break
     if taken == 0:
@@ -82,6 +88,10 @@ def decompress(chunks: Iterable[bytes], limits: Limits = DEFAULT_LIMITS) -> Iter
         )
     if tail:
         raise _after_end(tail)
+    if padding_bytes % _PADDING_UNIT_BYTES:
+        raise Rule.DATA_AFTER_XZ.error(
+            f"{padding_bytes} zero bytes follow the end of the xz stream, no multiple of four"
+        )
 
 
 def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -95,11 +105,28 @@ def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
                 yield chunk[start : start + _FEED_BYTES]
 
 
+def _after(padding_bytes: int, tail: bytes, piece: bytes) -> tuple[int, bytes]:
+    """How much padding there is after the stream, and the first bytes after that, with one piece more."""
+    if not tail:
+        rest = piece.lstrip(b"\0")
+        padding_bytes, piece = padding_bytes + len(piece) - len(rest), rest
+    return padding_bytes, (tail + piece)[: len(MAGIC)]
+
+
 def _not_xz(head: bytes) -> Exception:
     return Rule.NOT_XZ.error(
         f"begins with {head.hex(' ')}, an xz stream with {MAGIC.hex(' ')}",
         hint="give the kheaders.tar.xz itself, as the kernel hands it out",
     )
+
+
+def _unchecked(check: int) -> Exception:
+    if check == lzma.CHECK_NONE:
+        return Rule.XZ_UNCHECKED.error(
+            "the xz stream holds no integrity check, so that nobody can tell whether it is damaged",
+            hint="no build of a kernel leaves that out; if you made the file, pack it with one, as xz does",
+        )
+    return Rule.XZ_UNCHECKED.error(f"an integrity check that is not known here ({check})")
 
 
 def _after_end(data: bytes) -> Exception:

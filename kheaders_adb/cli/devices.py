@@ -53,6 +53,8 @@ def _row(server: AdbServer, entry: DeviceEntry, trees: Store, deadline: Deadline
     from kheaders_adb.adb.select import USABLE_STATES
     from kheaders_adb.device.device import Device
     from kheaders_adb.device.probe import probe
+    from kheaders_adb.pipeline.options import Options
+    from kheaders_adb.pipeline.staged import look
 
     row: dict[str, Any] = {
         "serial": entry.serial,
@@ -71,9 +73,9 @@ def _row(server: AdbServer, entry: DeviceEntry, trees: Store, deadline: Deadline
         return row
     device = Device(server, entry, deadline.sooner(_PROBE_TIMEOUT_S))
     try:
-        device.find_shell()
+        device.prepare()
         about = probe(device)
-        record = trees.find(about.identity, entry.serial)
+        record = look(trees, about, device, Options()).record
     except KheadersError as error:
         # One broken device must not hide the others; its row says what is wrong.
         return row | {"error": f"{error.step}: {error.seen}" if error.step else error.seen}

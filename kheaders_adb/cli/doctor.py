@@ -137,7 +137,7 @@ def _examine_server(target: Target, deadline: Deadline) -> list[Finding]:
         device = Device(server, entry, deadline)
         try:
             check_usable(entry)
-            device.find_shell()
+            device.prepare()
         except KheadersError as error:
             findings.append(
                 Finding("device", Health.WARN, f"{entry.serial}: {error.seen}", error.hint)
@@ -215,7 +215,9 @@ def _undo(target: Target, store: Store, console: Console) -> list[Finding]:
             target.adb_server(), store.changes, serial, target.deadline(), console.announce
         )
     ]
-    return findings or [Finding("device", Health.OK, "no killed run has left anything")]
+    return findings or [
+        Finding("device", Health.OK, f"no killed run has left anything that {store.root} knows of")
+    ]
 
 
 def _examine_clang(given: str | None) -> Finding:

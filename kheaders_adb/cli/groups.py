@@ -101,7 +101,12 @@ class Output:
 
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False
     quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="Say nothing but errors and warnings.")
+        bool,
+        typer.Option(
+            "-q",
+            "--quiet",
+            help="Say nothing but errors, warnings, and what is changed on a device.",
+        ),
     ] = False
 
 

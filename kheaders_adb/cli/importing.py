@@ -73,7 +73,9 @@ def import_(
         claim = Claim(probe=probe(device))
     else:
         claim = Claim(
-            config=None if config is None else read_claimed_config(config), release=release
+            config=None if config is None else read_claimed_config(config),
+            release=release,
+            config_name=str(config),
         )
     record = import_archive(
         file,

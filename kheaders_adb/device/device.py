@@ -49,12 +49,12 @@ class Device:
         """The device that `selection` means, ready to be used.
 
         Raises:
-            DeviceError: none, several, or one that cannot be used.
+            DeviceError: none, several, one that cannot be used, or one that pretends to be another.
             NoHeadersError: it runs no commands whose end can be seen.
             TransferError: the server broke off.
         """
         device = cls(server, choose(server.devices(deadline), selection), deadline)
-        device.find_shell()
+        device.prepare()
         return device
 
     @property
@@ -71,13 +71,17 @@ class Device:
             notes.append(f"{command} runs commands on a terminal: binary content by {encoder}")
         return tuple(filter(None, notes))
 
-    def find_shell(self) -> None:
-        """See how the device runs commands; nothing on it is asked where its features say so.
+    def prepare(self) -> None:
+        """Make sure that it is the device listed, and see how it runs commands.
+
+        Nothing on it is asked where its features say so.
 
         Raises:
+            DeviceError: its line in the list leads to another device.
             NoHeadersError: it runs none whose end can be seen.
             TransferError, DeadlineError: the conversation broke off.
         """
+        self.server.require_named(self.entry, self.deadline)
         step = "finding out how the device runs commands"
         try:
             if "shell_v2" in self.server.features(self.entry, self.deadline):
@@ -91,6 +95,11 @@ class Device:
             step=step,
             device=self.serial,
         )
+
+    @property
+    def place(self) -> str | None:
+        """Where it is plugged in, as the server says it; None for a device that is not on USB."""
+        return self.entry.properties.get("usb")
 
     def require_boot(self, boot_id: str | None, *, step: str) -> None:
         """Make sure that it is the boot meant, which is the first one seen, in which something answered.

@@ -59,9 +59,10 @@ def read_script(
     the script keeps it there until its stdin ends, and SIZE is 0 unless something is `known`.
 
     Events are lines ``@RUN event …``: ``elsewhere BOOT_ID`` (alone: nothing was done), ``nolease TEXT``,
-    ``short GOT WANTED``, ``nomark TEXT``, ``before LINE`` (the kernel log's last one before a load),
-    ``loaded``, ``refused CODE`` followed by ``text …`` and ``log …`` lines, ``absent``, ``read CODE``,
-    ``kept``, ``unloaded``, ``stuck TEXT``, ``boot BOOT_ID``, and last ``end``.
+    ``short GOT WANTED``, ``nomark TEXT``, ``before LINE`` (of the kernel log's last ones before a load, where
+    no mark of this run could be written into it), ``loaded``, ``refused CODE`` followed by ``text …`` and
+    ``log …`` lines, ``absent``, ``read CODE``, ``kept``, ``unloaded``, ``stuck TEXT``, ``boot BOOT_ID``, and
+    last ``end``.
 
     Args:
         run: names this run; letters and digits only.

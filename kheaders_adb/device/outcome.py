@@ -33,13 +33,14 @@ class NoWorkFolderError(NoHeadersError):
 class Events:
     """What a script of `lease` said on stderr, by event; what others said there is noise."""
 
+    run: str
     said: dict[str, list[str]] = field(default_factory=dict)
     noise: list[str] = field(default_factory=list)
 
     @classmethod
     def parse(cls, stderr: bytes, run: str) -> Events:
         """The events of the run of this name."""
-        events = cls()
+        events = cls(run)
         for line in stderr.decode("utf-8", "replace").splitlines():
             mark, _, rest = line.partition(" ")
             if mark == f"@{run}":
@@ -283,7 +284,7 @@ class Reading:
         # It is inserted through a descriptor, whose name says nothing.
         name = str(self.module or "kheaders.ko")
         text = events.text("text").strip().replace("/proc/self/fd/0", name)
-        log = "\n".join(lines_after(events.last("before"), events.text("log")))
+        log = "\n".join(lines_after(events.run, events.said.get("before", []), events.text("log")))
         refusal = explain_insmod(
             text, log, modules_disabled=self.probe.modules_disabled, uid=self.probe.uid
         )
@@ -295,4 +296,5 @@ class Reading:
             hint=refusal.hint,
         )
         error.doubts_build = refusal.doubts_build
+        error.doubts_folder = refusal.doubts_folder and self.module is None
         return error

@@ -47,18 +47,22 @@ def confirm(device: Device) -> None:
 
     Raises:
         DeviceChangedError: it is listed as another one, or not at all any more.
-        DeviceError, TransferError: the server cannot be asked.
+        DeviceError, TransferError: the list is forged, or the server cannot be asked.
     """
-    number = device.entry.transport_id
-    for entry in device.server.devices(device.deadline):
-        if entry.transport_id == number and is_same_unit(entry, device.entry):
-            return
-    raise DeviceChangedError(
-        "the adb server lists another device, or none, under the connection that was chosen",
-        step="probing the device",
-        device=device.serial,
-        hint="was the adb server restarted, or the device replugged? run the same command again",
+    chosen = device.entry
+    listed = any(
+        entry.transport_id == chosen.transport_id and is_same_unit(entry, chosen)
+        for entry in device.server.devices(device.deadline)
     )
+    if not listed:
+        raise DeviceChangedError(
+            "the adb server lists another device, or none, under the connection that was chosen",
+            step="probing the device",
+            device=device.serial,
+            hint="was the adb server restarted, or the device replugged? run the same command again",
+        )
+    # A line of the list may be forged, and none was where this number was another's before.
+    device.server.require_named(chosen, device.deadline)
 
 
 def await_user(device: Device, uid: int, known: Iterable[int | None], deadline: Deadline) -> Answer:
@@ -102,6 +106,7 @@ def await_user(device: Device, uid: int, known: Iterable[int | None], deadline: 
 def _ask(device: Device, entry: DeviceEntry, deadline: Deadline) -> Answer | None:
     there = replace(device, entry=entry, su=None)
     try:
+        device.server.require_named(entry, deadline)
         result = there.run(_WHO, step="seeing who answers", deadline=deadline.sooner(_ANSWER_S))
     except KheadersError:
         return None  # it is going, or not yet there

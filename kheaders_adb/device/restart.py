@@ -27,6 +27,10 @@ _RECONNECT_WAIT_S = 30.0
 _SILENT_WAIT_S = 10.0
 """How long is waited for a restart that nothing was said of: the answer may be lost with the connection."""
 _MAX_ANSWER_BYTES = 4096
+_BY_BUILD = (
+    "only userdebug and eng builds grant that; leave out --privilege adbd, so that su is tried"
+)
+_BY_SETTING = "switch it on in the device's settings: Developer options, Rooted debugging"
 
 
 @contextmanager
@@ -66,8 +70,7 @@ def adbd_as_root(
                 f"adbd refused: {refusal}",
                 step=step,
                 device=device.serial,
-                hint="only userdebug and eng builds grant that; leave out --privilege adbd, so that su is "
-                "tried",
+                hint=_BY_SETTING if "settings" in refusal.lower() else _BY_BUILD,
             )
         yield
     finally:
@@ -133,7 +136,7 @@ def unroot(device: Device, say: Say) -> bool:
 
 def _noted(device: Device, announce: Say, changes: Changes) -> Claim | None:
     try:
-        return changes.begin(device.serial, device.boot_id, ChangeKind.ADBD_ROOT)
+        return changes.begin(device.serial, device.boot_id, ChangeKind.ADBD_ROOT, device.place)
     except StoreError as error:
         announce(
             f"{device.serial}: if this run is killed, no later one will know of its `adb root`: {error.seen}"
@@ -184,6 +187,13 @@ def _restart(device: Device, service: str, uid: int, step: str, deadline: Deadli
     found = await_user(device, uid, known, deadline.sooner(wait_s))
     if found.uid == uid:
         return None
+    if granted and found.uid is not None:
+        raise PrivilegeError(
+            f"adbd said that it restarts, and has not done so within {wait_s:g} s",
+            step=step,
+            device=device.serial,
+            hint="see whether it still does; `adb unroot` undoes it",
+        )
     if found.uid is None and (granted or not text):
         raise OfflineError(
             "the device did not come back in time",

@@ -24,11 +24,13 @@ class Claim:
         probe: a device that runs it, or None.
         config: its configuration, plain or gzipped, or None.
         release: its release, or None.
+        config_name: what that is called in messages.
     """
 
     probe: Probe | None = None
     config: bytes | None = None
     release: str | None = None
+    config_name: str = "the configuration"
 
     @property
     def is_empty(self) -> bool:

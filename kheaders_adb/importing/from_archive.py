@@ -77,14 +77,14 @@ def import_archive(
         identity = claim.identity(config, facts)
         if claim.is_empty:
             return Judged(identity, Verdict(Level.UNMATCHED), source)
-        symbols = None if config is None else parse_config(config)
+        symbols = None if config is None else parse_config(config, claim.config_name)
         verdict = match(identity, symbols, facts, unclaimed=claim.unclaimed)
         return Judged(identity, verdict, source)
 
     stager = Stager(
         store,
         judge,
-        config=None if config is None else parse_config(config),
+        config=None if config is None else parse_config(config, claim.config_name),
         config_text=config,
         serial=serial,
         tolerance=tolerance,

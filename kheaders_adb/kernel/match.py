@@ -24,8 +24,8 @@ from kheaders_adb.model import (
 from kheaders_adb.untrusted.text import printable
 
 _ONLY_CONFIG_NOTE = (
-    "only the configuration differs: the archive is left from an earlier build, or /proc/config.gz is not "
-    "that of the running kernel; nothing compared here can tell which"
+    "only the configuration differs: the archive is of an earlier or another build, or the configuration is "
+    "not that of the running kernel; nothing compared here can tell which"
 )
 
 _SRCARCH = (

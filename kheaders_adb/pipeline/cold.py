@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from kheaders_adb.device.device import Device
-from kheaders_adb.device.outcome import ArchiveHeader, ReadReport
+from kheaders_adb.device.outcome import ArchiveHeader, NoWorkFolderError, ReadReport
 from kheaders_adb.device.probe import Probe
 from kheaders_adb.device.transfer import ArchiveStream
 from kheaders_adb.errors import (
@@ -22,6 +22,7 @@ from kheaders_adb.errors import (
 from kheaders_adb.kernel.config import parse_config
 from kheaders_adb.kernel.match import match
 from kheaders_adb.model import ArchiveFacts, Grounds, Reuse
+from kheaders_adb.pipeline.absence import absence_error
 from kheaders_adb.pipeline.options import Options
 from kheaders_adb.pipeline.plans import Carved, OnDevice, Unusable
 from kheaders_adb.pipeline.recalled import recall
@@ -74,6 +75,7 @@ def fetch(
     pull = _Pull(device, about, store, options, timing_s)
     refused: list[KheadersError] = []
     doubted: set[str] = set()
+    last: KheadersError | None = None
     started_s = time.monotonic()
     for plan in ways(
         device,
@@ -89,16 +91,19 @@ def fetch(
         if isinstance(plan, Unusable):
             refused.append(plan.error)
             continue
-        if plan.origin in doubted:
+        if plan.origin in doubted or (
+            isinstance(plan, OnDevice) and plan.elsewhere and not _blames_folder(last)
+        ):
             continue
+        last = None
         try:
             fetched = pull.carved(plan) if isinstance(plan, Carved) else pull.on_device(plan)
         except ModuleRefusedError as error:
-            refused.append(error)
+            refused.append(last := error)
             if error.doubts_build:
                 doubted.add(plan.origin)  # then what is in it is not this kernel's either
         except NoHeadersError as error:
-            refused.append(error)
+            refused.append(last := error)
         except (ArchiveError, MismatchError) as error:
             if isinstance(error, ArchiveError):
                 # The reader knows neither; who gets the message must.
@@ -110,9 +115,10 @@ def fetch(
             refused.append(error)
         else:
             skipped = tuple(f"skipped, {error.step}: {error.seen}" for error in refused)
-            return replace(fetched, notes=skipped + plan.notes + fetched.notes + device.notes)
+            notes = dict.fromkeys(skipped + plan.notes + fetched.notes + device.notes)
+            return replace(fetched, notes=tuple(notes))
         started_s = time.monotonic()
-    raise _with(_worst(refused), refused)
+    raise _with(_worst(refused), refused) if refused else absence_error(device.serial, about)
 
 
 def _is_one_of_many(plan: Carved | OnDevice, about: Probe) -> bool:
@@ -121,15 +127,22 @@ def _is_one_of_many(plan: Carved | OnDevice, about: Probe) -> bool:
     )
 
 
+def _blames_folder(error: KheadersError | None) -> bool:
+    """Whether a load may go better in another folder for temporary files."""
+    if isinstance(error, ModuleRefusedError):
+        return error.doubts_folder
+    return isinstance(error, NoWorkFolderError)
+
+
 def _worst(refused: list[KheadersError]) -> KheadersError:
     """Which of several refusals tells the user most: headers that are there and wrong, else the first."""
     return next((error for error in refused if isinstance(error, MismatchError)), refused[0])
 
 
 def _with(error: KheadersError, refused: list[KheadersError]) -> KheadersError:
-    for other in refused:
-        if other is not error and other.seen != error.seen:
-            error.add_note(f"tried as well, {other.step}: {other.seen}")
+    others = [other for other in refused if other is not error and other.seen != error.seen]
+    for note in dict.fromkeys(f"tried as well, {other.step}: {other.seen}" for other in others):
+        error.add_note(note)
     return error
 
 
@@ -146,6 +159,7 @@ class _Pull:
     store: Store
     options: Options
     timing_s: dict[str, float]
+    announced: set[str] = field(default_factory=set)
 
     def on_device(self, plan: OnDevice) -> Fetched:
         """Read the archive on the device, loading a module if the plan says so."""
@@ -198,9 +212,13 @@ class _Pull:
             return
         announce = self.options.on_change or (lambda _: None)
         device, claim = self.device, None
-        announce(f"{device.serial}: loading {plan.origin}, which is unloaded afterwards")
+        if plan.origin not in self.announced:
+            announce(f"{device.serial}: loading {plan.origin}, which is unloaded afterwards")
+            self.announced.add(plan.origin)
         try:
-            claim = self.store.changes.begin(device.serial, device.boot_id, ChangeKind.MODULE)
+            claim = self.store.changes.begin(
+                device.serial, device.boot_id, ChangeKind.MODULE, device.place
+            )
         except StoreError as error:
             announce(f"{device.serial}: if this run is killed, that will not be told: {error.seen}")
         try:

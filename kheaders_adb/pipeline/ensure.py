@@ -17,17 +17,18 @@ from kheaders_adb.device.outcome import ArchiveGoneError
 from kheaders_adb.device.peer import confirm
 from kheaders_adb.device.privilege import raised
 from kheaders_adb.device.probe import WORK_NAME, Probe, probe
-from kheaders_adb.errors import KheadersError
+from kheaders_adb.errors import KheadersError, StoreError
 from kheaders_adb.model import Grounds, Privilege, Reuse, Staged, Via
 from kheaders_adb.pipeline.left import tell_left
 from kheaders_adb.pipeline.options import Options
 from kheaders_adb.pipeline.staged import Found, find_staged
+from kheaders_adb.store.paths import require_writable
 from kheaders_adb.store.store import Store
 
 if TYPE_CHECKING:
     from kheaders_adb.pipeline.cold import Fetched
 
-_ATTEMPTS = 5
+_ATTEMPTS = 8
 _CLEANING_S = 5.0
 """How long a warm pull may take to clean up after others."""
 _NOT_LOOKED = Found(None, Reuse(Grounds.NONE, "it was asked to read the archive again (--refresh)"))
@@ -63,8 +64,12 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
     about = probe(device)
     confirm(device)
     if options.on_change is not None:
-        for line in tell_left(store.changes, device.serial, about):
-            options.on_change(line)
+        try:
+            for line in tell_left(store.changes, device, about):
+                options.on_change(line)
+        except StoreError as error:
+            options.on_change(f"what killed runs may have left is not known: {error.seen}")
+    store.seen(device.serial, about.identity)
     timing_s = {"probe": time.monotonic() - started_s}
     found = _NOT_LOOKED if options.refresh else find_staged(store, about, device, options)
     cached = found.record is not None
@@ -73,6 +78,7 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
     if found.record is not None:
         notes += _cleaned(device, about, store, options)
     if (record := found.record) is None:
+        require_writable(store.root)  # before anything is changed on the device
         with raised(
             device,
             about,

@@ -15,7 +15,7 @@ from kheaders_adb.device.peer import confirm
 from kheaders_adb.device.privilege import raised
 from kheaders_adb.device.probe import Probe, probe
 from kheaders_adb.device.restart import unroot
-from kheaders_adb.errors import KheadersError, PrivilegeError, TransferError
+from kheaders_adb.errors import KheadersError, NoDeviceError, PrivilegeError, TransferError
 from kheaders_adb.model import Privilege
 from kheaders_adb.store.changes import Change, ChangeKind, Changes
 
@@ -49,12 +49,18 @@ def describe(change: Change) -> str:
     return f"a run of {since} ended without cleaning up and may have left {what}"
 
 
-def tell_left(changes: Changes, serial: str, about: Probe) -> Iterator[str]:
+def tell_left(changes: Changes, device: Device, about: Probe) -> Iterator[str]:
     """What killed runs have left on a device that was just probed, in sentences.
 
     What is seen to be over (a reboot undoes all of it) is forgotten.
+
+    Raises:
+        StoreError: nobody can tell.
     """
+    serial = device.serial
     for change in changes.left(serial):
+        if change.boot_id != about.identity.boot_id and change.place not in (None, device.place):
+            continue  # another unit of this serial
         if _is_over(change, about):
             with changes.undoing(change) as claim:
                 if claim is not None:
@@ -84,7 +90,7 @@ def undo(
             if claim is None:
                 continue
             try:
-                device = Device.select(server, Selection(serial=change.serial), deadline)
+                device = Device.select(server, _unit(server, change, deadline), deadline)
                 about = probe(device)
                 confirm(device)
                 if _is_over(change, about):
@@ -98,6 +104,26 @@ def undo(
             else:
                 claim.settle()
                 yield Undone(change, seen)
+
+
+def _unit(server: AdbServer, change: Change, deadline: Deadline) -> Selection:
+    """The unit that was changed, where the server lists it; never one that is merely called so."""
+    alike = [entry for entry in server.devices(deadline) if entry.serial == change.serial]
+    entry = next(
+        (entry for entry in alike if entry.properties.get("usb") in (change.place, None)),
+        alike[0] if len(alike) == 1 else None,
+    )
+    if entry is None:
+        raise NoDeviceError(
+            f"{change.serial!r} is not connected" + (f" at usb:{change.place}" if alike else ""),
+            step=_STEP,
+            hint="connect it and try again; a reboot of the device undoes it as well",
+        )
+    return (
+        Selection(serial=entry.serial)
+        if entry.transport_id is None
+        else Selection(transport_id=entry.transport_id)
+    )
 
 
 def _is_over(change: Change, about: Probe) -> bool:

@@ -45,6 +45,8 @@ class OnDevice:
         archive: the archive itself, if it is at hand already; it is compared with what the kernel then shows.
         module_sha256: what the module must be; or empty.
         work: the folder for temporary files on the device; None for the probe's first.
+        elsewhere: whether it is the same as the plan before it, in another folder: of use only if that plan's
+            folder was to blame.
         beside: whether adbd itself may read the archive, faster than its shell.
         shown: whether the kernel shows the archive, so that no module has to be loaded.
         recalled: whether the archive at hand is the store's, by the device's own sha256 of the module.
@@ -60,6 +62,7 @@ class OnDevice:
     archive: bytes = b""
     module_sha256: str = ""
     work: PurePosixPath | None = None
+    elsewhere: bool = False
     beside: bool = True
     shown: bool = False
     recalled: bool = False

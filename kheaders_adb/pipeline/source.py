@@ -87,10 +87,9 @@ def ways(
 
 def _shown(device: Device, probe: Probe, module: Path | None) -> Iterator[Plan]:
     path = next(archive.path for archive in probe.archives if archive.readable)
-    # Shown by a loaded module, it may be gone by the time it is read: then that is loaded again.
-    again = probe.module_loaded and not module and probe.modules and _cannot_load(probe) is None
+    # Shown by a loaded module, it may be gone by the time it is read: then all is looked at anew, and what is
+    # loaded is said and noted.
     plan = OnDevice(
-        module=_in_order(probe)[0].path if again else None,
         notes=(f"--module is not needed: the kernel shows {path}",) if module else (),
         shown=True,
     )
@@ -144,8 +143,7 @@ def _from_host(
         vermagic=best.carved.vermagic,
         notes=notes,
     )
-    for work in _works(probe):
-        yield replace(plan, work=work)
+    yield from _in_folders(probe, plan)
     if via is Via.AUTO:
         yield _noting(carved, "carved instead of loaded")
 
@@ -165,9 +163,11 @@ def _from_device(
     obstacle = _cannot_load(probe)
     if via is Via.LOAD and obstacle is not None:
         raise _not_loadable(device, modules[0].path, obstacle)
-    if obstacle is not None and not any(file.readable for file in modules):
+    if (obstacle is not None or via is Via.CARVE) and not any(file.readable for file in modules):
         raise PrivilegeError(
-            f"{modules[0].path} can neither be loaded ({obstacle}) nor read",
+            f"{modules[0].path} can neither be loaded ({obstacle}) nor read"
+            if obstacle is not None
+            else f"{modules[0].path} cannot be read, not even as root",
             step="choosing a source",
             device=device.serial,
             hint="use a rooted device, or give the same module from the build: --module kheaders.ko",
@@ -177,8 +177,7 @@ def _from_device(
         # shows is matched.  Few tools unpack what they insert.
         is_alone = len(modules) == 1 and file.path.suffix == ".ko"
         if obstacle is None and via is not Via.CARVE and (is_alone or not file.readable):
-            for work in _works(probe):
-                yield OnDevice(module=file.path, work=work)
+            yield from _in_folders(probe, OnDevice(module=file.path))
             if via is Via.LOAD or not file.readable or str(file.path) in doubted:
                 continue
             carve_only = True
@@ -201,9 +200,11 @@ def _from_device(
                 yield Unusable(error)
 
 
-def _works(probe: Probe) -> tuple[PurePosixPath | None, ...]:
-    """The folders in which a load may be tried, one after the other; None for the first."""
-    return (None, *probe.works[1:])
+def _in_folders(probe: Probe, plan: OnDevice) -> Iterator[OnDevice]:
+    """A load in the first folder for temporary files, then in the others."""
+    yield plan
+    for work in probe.works[1:]:
+        yield replace(plan, work=work, elsewhere=True)
 
 
 def _examined(
@@ -252,8 +253,7 @@ def _examined(
         archive_bytes=len(module.archive),
         vermagic=module.vermagic,
     )
-    for work in _works(probe):
-        yield replace(plan, work=work)
+    yield from _in_folders(probe, plan)
     if via is Via.AUTO:
         yield _noting(carved, f"carved out of {path} instead of loading it")
 

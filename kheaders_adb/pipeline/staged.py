@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.probe import DeviceFile, Probe
-from kheaders_adb.model import Evidence, Grounds, KernelIdentity, Reuse
+from kheaders_adb.model import Evidence, Grounds, KernelIdentity, Reuse, SourceKind
 from kheaders_adb.pipeline.options import Options
 from kheaders_adb.store.records import RULES, DeviceRecord, KernelRecord
 from kheaders_adb.store.store import Store
@@ -24,6 +24,7 @@ _ALONE_NOW = (
     "it was staged in another boot or from another device; the build-id agrees, which this boot has shown to "
     "a user with more rights"
 )
+_SHOWN_BY_KERNEL = (SourceKind.SYSFS, SourceKind.PROC, SourceKind.MODULE_LOADED)
 _STEP = "comparing the {} with the one that is staged"
 
 
@@ -52,18 +53,27 @@ def find_staged(store: Store, about: Probe, device: Device, options: Options) ->
         TransferError, DeadlineError: the connection broke.
     """
     serial = device.serial
-    record = store.find_kernel(about.identity.key) or _find_boot(store, about.identity, serial)
-    if record is None:
-        return Found(None, Reuse(Grounds.NONE, "nothing is staged for this kernel"))
-    reuse = _judge(store, record, about, device, options)
-    if reuse.grounds is Grounds.NONE:
-        return Found(None, reuse)
+    found = look(store, about, device, options)
+    if (record := found.record) is None:
+        return found
+    reuse = found.reuse
     known = replace(record.identity, boot_id=about.identity.boot_id)
     archive = record.archive.sha256 if reuse.grounds is Grounds.DIGEST else None
     used = store.find(known, serial, proven=True, archive=archive, config=about.config)
     if used is None or used.archive != record.archive:
         return Found(None, Reuse(Grounds.NONE, "what was staged is not there any more"))
     return Found(used, reuse)
+
+
+def look(store: Store, about: Probe, device: Device, options: Options) -> Found:
+    """As `find_staged`, for one who only wants to know: nothing counts as used or seen."""
+    record = store.find_kernel(about.identity.key) or _find_boot(
+        store, about.identity, device.serial
+    )
+    if record is None:
+        return Found(None, Reuse(Grounds.NONE, "nothing is staged for this kernel"))
+    reuse = _judge(store, record, about, device, options)
+    return Found(None if reuse.grounds is Grounds.NONE else record, reuse)
 
 
 def _judge(
@@ -84,16 +94,16 @@ def _judge(
     names_build = about.identity.evidence is Evidence.BUILD_ID
     is_own = record.serial == device.serial
     boot = _same_boot(store, record, about, device.serial)
-    if boot is not None and boot.archive == record.archive.sha256:
+    # What was carved or imported for this device, the kernel has not shown; what it shows now counts more.
+    is_shown = bool(shown) and record.source.kind not in _SHOWN_BY_KERNEL
+    if boot is not None and boot.archive == record.archive.sha256 and not is_shown:
         if is_own and names_build:
-            return Reuse(
-                Grounds.BUILD_ID, "it was staged from this device, and the build-id agrees"
-            )
+            return Reuse(Grounds.BUILD_ID, "it was staged for this device, and the build-id agrees")
         if is_own:
-            return Reuse(Grounds.BOOT, "it was staged from this device in this boot")
+            return Reuse(Grounds.BOOT, "it was staged for this device in this boot")
         if names_build:
             return Reuse(Grounds.DIGEST, "this device has shown the same archive in this boot")
-    if names_build:
+    if names_build or (boot is not None and is_shown):
         return _ask(device, record, about, options)
     if boot is not None and is_own and record.identity.evidence is Evidence.BUILD_ID:
         return Reuse(Grounds.BUILD_ID, _ALONE_NOW, is_unproven=True)
@@ -112,10 +122,12 @@ def _ask(device: Device, record: KernelRecord, about: Probe, options: Options) -
         return _unproven("this shell sees no archive to compare")
     sha256 = device.sha256(file, step=_STEP.format(what))
     if sha256 is None:
+        if about.identity.evidence is not Evidence.BUILD_ID:
+            return _no(f"neither the build-id nor the {what}'s sha256 is to be had")
         return _unproven(f"the {what}'s sha256 is not to be had")
     if sha256 == wanted:
         return Reuse(Grounds.DIGEST, f"this device's own sha256 of the {what} is the staged one's")
-    return _no(f"what was staged with this build-id is another {what} than this device shows")
+    return _no(f"what was staged for this kernel is another {what} than this device shows")
 
 
 def _its_module(record: KernelRecord, about: Probe) -> DeviceFile | None:

@@ -31,6 +31,7 @@ from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
 
 STEP = "matching the headers with the running kernel"
 
+_RIGHT = (Level.EXACT, Level.CONSISTENT)
 _SHOWN = (SourceKind.SYSFS, SourceKind.PROC)
 _NOT_OURS = (
     "the kernel itself shows this archive, so what it says elsewhere may be the wrong one of the two: "
@@ -38,6 +39,10 @@ _NOT_OURS = (
 )
 _OF_THIS_BUILD = (
     "get the kheaders.ko of this very build; --allow-mismatch stages these headers, marked as wrong"
+)
+_OF_THAT_FILE = (
+    "give the archive and the configuration of one build; "
+    "--allow-mismatch stages these headers, marked as wrong"
 )
 
 
@@ -190,7 +195,26 @@ class Stager:
             raise mismatch_error(verdict, judged.source, self.serial, STEP, obstacle)
         if obstacle is not None:
             self.notes.append(f"not repaired: {obstacle}")
+        self._keep_better(judged)
         return judged, survey
+
+    def _keep_better(self, judged: Judged) -> None:
+        """Make sure that headers known to be wrong take no right ones' place, which might not be had again.
+
+        Raises:
+            MismatchError: right ones are staged for this kernel.
+        """
+        staged = self.store.find_kernel(judged.identity.key)
+        if staged is None or staged.rules != RULES or staged.verdict.level not in _RIGHT:
+            return
+        raise MismatchError(
+            f"headers that are {staged.verdict.level} are staged for this kernel; these are not its own and "
+            "do not replace them",
+            verdict=judged.verdict,
+            step=STEP,
+            device=self.serial,
+            hint=f"take another --store for these, or first `kheaders-adb remove {staged.key[:12]}`",
+        )
 
     def _record(self, judged: Judged, archive: Archive, tree: str) -> KernelRecord:
         record = KernelRecord(
@@ -238,6 +262,7 @@ def mismatch_error(
         obstacle: why the repair that was asked for cannot be done.
         hint: what to do; None for what helps where an archive has just been read.
     """
+    whose = "that kernel" if serial is None else "the running kernel"
     rows = "".join(
         f"\n    {check.name}: the kernel has {check.expected}, the headers have {check.found}"
         + (f"\n        ({check.note})" if check.note else "")
@@ -246,9 +271,15 @@ def mismatch_error(
     if obstacle is not None:
         rows += f"\n    a new autoconf.h does not repair this: {obstacle}"
     return MismatchError(
-        f"these headers do not belong to the running kernel:{rows}",
+        f"these headers do not belong to {whose}:{rows}",
         verdict=verdict,
         step=step,
         device=serial,
-        hint=hint or (_NOT_OURS if source.kind in _SHOWN else _OF_THIS_BUILD),
+        hint=hint or _hint_for(source, serial),
     )
+
+
+def _hint_for(source: HeaderSource, serial: str | None) -> str:
+    if source.kind in _SHOWN:
+        return _NOT_OURS
+    return _OF_THAT_FILE if serial is None else _OF_THIS_BUILD

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from kheaders_adb.errors import KheadersError
@@ -62,26 +63,26 @@ class Bookkeeper:
         *,
         is_new: bool,
         archive: str | None = None,
+        tree: str | None = None,
     ) -> None:
-        """Note that a device runs a kernel now.
+        """Note that a device runs a kernel now, and when.
 
         Args:
             device: what is known of it.
             boot_id, key: what it runs.
             is_new: whether nothing was known of it yet.
             archive: the archive that it has by its own word, if it was asked.
+            tree: the tree that is used for it; None if there is none.
         """
-        now = device.now_running(key, boot_id, archive)
-        same = (now.kernel, now.boot_id, now.archive) == (
-            device.kernel,
-            device.boot_id,
-            device.archive,
-        )
-        if same and not is_new:
-            return
+        now = device.now_running(key, boot_id, archive, tree)
         path = self._root / paths.DEVICES / paths.device_file_name(device.serial)
+        if not is_new and replace(now, history=(), seen_at=None) == replace(
+            device, history=(), seen_at=None
+        ):
+            self._stamp(path, self._clock())
+            return
         what = f"@{device.serial} goes on naming the kernel that it ran before"
-        self._write(path, device_to_json(now), what)
+        self._write(path, device_to_json(now), what, used_at=self._clock())
 
     def config(self, sha256: str | None, text: bytes | None) -> None:
         """Keep a kernel's configuration, if it is known, not kept already, and the one of this sha256."""

@@ -9,17 +9,18 @@ could not undo what it had done.
 from __future__ import annotations
 
 import enum
+import errno
 import json
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kheaders_adb.errors import StoreError
 from kheaders_adb.store import paths
-from kheaders_adb.store.faults import store_error, wrapped
+from kheaders_adb.store.faults import READ_ONLY_ERRNOS, store_error, wrapped
 from kheaders_adb.store.locks import PATIENCE_S, TimeLeft, try_lock
 from kheaders_adb.store.strict_json import Fields
 
@@ -27,7 +28,8 @@ _STEP = "noting what is changed on the device"
 _POLL_S = 0.01
 _GLANCE_S = 0.5
 """How long a lock may be held by somebody who only looks whether it is held."""
-_MAX_BYTES = 4096
+_MAX_BYTES = 65536
+_MAX_PREFIX = 100
 
 
 class ChangeKind(enum.StrEnum):
@@ -45,12 +47,14 @@ class Change:
         serial: the device.
         boot_id: the boot; None where the device does not tell.
         kind: what is changed.
+        place: where the device was plugged in, as the adb server says it: two may have one serial.
         since: when it was, in seconds since the epoch.
     """
 
     serial: str
     boot_id: str | None
     kind: ChangeKind
+    place: str | None = None
     since: int = 0
 
     @property
@@ -112,13 +116,15 @@ class Changes:
         self._folder = root / paths.CHANGES
         self._time_left = time_left
 
-    def begin(self, serial: str, boot_id: str | None, kind: ChangeKind) -> Claim:
+    def begin(
+        self, serial: str, boot_id: str | None, kind: ChangeKind, place: str | None = None
+    ) -> Claim:
         """Note a change that is about to be made.
 
         Raises:
             StoreError: it cannot be noted.
         """
-        change = Change(serial, boot_id, kind, int(time.time()))
+        change = Change(serial, boot_id, kind, place, int(time.time()))
         path = self._folder / change.file_name
         deadline = time.monotonic() + min(self._time_left(), PATIENCE_S)
         with wrapped(_STEP, path):
@@ -180,16 +186,22 @@ class Changes:
         except OSError as error:
             raise store_error(error, step=_STEP, path=self._folder) from error
         found = []
+        prefix = "" if serial is None else paths.device_file_name(f"{serial}.")[:_MAX_PREFIX]
         for name in names:
+            if not name.startswith(prefix.removesuffix(".json")):
+                continue
             with self._alone(self._folder / name) as content:
                 if content is None:
+                    continue
+                if not content.endswith(b"\n"):
+                    # Cut while it was written; what it was to tell of had not been done yet.
+                    with suppress(OSError):
+                        (self._folder / name).unlink(missing_ok=True)
                     continue
                 try:
                     change = _parse(content)
                 except StoreError:
-                    # Cut while it was written; what it was to tell of had not been done yet.
-                    (self._folder / name).unlink(missing_ok=True)
-                    continue
+                    continue  # of a version to come
                 if change.file_name == name and serial in (None, change.serial):
                     found.append(change)
         return tuple(sorted(found, key=lambda change: (change.since, change.file_name)))
@@ -208,7 +220,7 @@ class Changes:
         try:
             with wrapped(_STEP, path):
                 free = fd is not None and try_lock(fd, exclusive=True) and _is_at(fd, path)
-                content = os.read(fd, _MAX_BYTES) if fd is not None and free else None
+                content = os.pread(fd, _MAX_BYTES, 0) if fd is not None and free else None
             yield content
         finally:
             if fd is not None:
@@ -216,12 +228,16 @@ class Changes:
 
 
 def _open(path: Path) -> int | None:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise store_error(error, step=_STEP, path=path) from error
+    """A note, open to be locked; None where there is none."""
+    for mode in (os.O_RDWR, os.O_RDONLY):  # in somebody else's store the second will do
+        try:
+            return os.open(path, mode | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.EISDIR, errno.ELOOP):
+                return None
+            if error.errno not in READ_ONLY_ERRNOS or mode == os.O_RDONLY:
+                raise store_error(error, step=_STEP, path=path) from error
+    raise AssertionError(path)
 
 
 def _is_at(fd: int, path: Path) -> bool:
@@ -243,8 +259,7 @@ def _wait(deadline: float, path: Path) -> None:
 
 
 def _write(fd: int, change: Change) -> None:
-    fields = {"serial": change.serial, "boot_id": change.boot_id, "kind": change.kind}
-    content = json.dumps({**fields, "since": change.since}).encode("ascii") + b"\n"
+    content = json.dumps(asdict(change)).encode("ascii") + b"\n"
     os.ftruncate(fd, 0)
     os.pwrite(fd, content, 0)
     os.fsync(fd)
@@ -256,5 +271,6 @@ def _parse(content: bytes) -> Change:
         fields.string("serial"),
         fields.optional("boot_id"),
         fields.choice("kind", ChangeKind),
+        fields.optional_or_absent("place"),
         fields.integer("since"),
     )

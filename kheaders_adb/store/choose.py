@@ -22,11 +22,11 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
 
     Args:
         store: the store.
-        text: ``latest`` (the one staged last), ``@SERIAL`` (the one that this device was last seen
-            running), a release or the beginning of one if only one kernel has it, or at least 4 digits of a
-            key.  A whole key always means that kernel, a whole release comes before the beginning of another,
-            and a number is never cut: 6.1 is not 6.12.  Devices choose their releases, so that what may be
-            the beginning of a key never means a kernel by its release.
+        text: ``latest`` (the one last staged or found for a device, or imported), ``@SERIAL`` (the one that
+            this device was last seen running), a release or the beginning of one if only one kernel has it,
+            or at least 4 digits of a key.  A whole key always means that kernel, and a number is never cut:
+            6.1 is not 6.12.  Devices choose their releases, so that what may be the beginning of a key never
+            means a kernel by its release, and one that is also the beginning of another one means neither.
 
     Raises:
         UsageError: none or several are meant; the message lists them.
@@ -46,12 +46,15 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
             hint="run `kheaders-adb pull` first",
         )
     if text == "latest":
-        return records[0]
+        return _latest(store, records)
     is_prefix = _KEY_PREFIX.fullmatch(text) is not None
-    by_release = [record for record in records if record.identity.release == text]
+    whole = [record for record in records if record.identity.release == text]
     by_key = [record for record in records if is_prefix and record.key.startswith(text)]
-    if not by_release and not is_prefix:
-        by_release = [record for record in records if _begins(record.identity.release, text)]
+    by_release = whole
+    if not is_prefix:
+        by_release = whole + [
+            record for record in records if _begins(record.identity.release, text)
+        ]
     meant = list({record.key: record for record in by_release + by_key}.values())
     if is_prefix and by_release and not by_key:
         raise UsageError(
@@ -72,7 +75,9 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
         raise UsageError(
             f"{text!r} means {len(meant)} kernels: {_listed(meant)}",
             step=_CHOOSING,
-            hint="give more of the release, or some digits of the key",
+            hint="give more of the release, or some digits of the key"
+            if not whole
+            else f"give its key, as in {meant[0].key[:12]}, or @SERIAL of a device that runs it",
         )
     raise UsageError(
         f"no staged kernel is called {text!r}; there are {_listed(records)}",
@@ -81,9 +86,19 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
     )
 
 
+def _latest(store: Lookup, records: list[KernelRecord]) -> KernelRecord:
+    last, last_at = records[0], records[0].staged_at
+    for device in store.devices():
+        if device.seen_at is not None and device.seen_at > last_at:
+            record = store.running(device)
+            if record is not None:
+                last, last_at = record, device.seen_at
+    return last
+
+
 def _begins(release: str, text: str) -> bool:
     """Whether a release begins with `text`, and that ends between two of its numbers."""
-    if not text or not release.startswith(text):
+    if not text or release == text or not release.startswith(text):
         return False
     return not (_VERSION.fullmatch(text) and release[len(text)].isdigit())
 
@@ -92,6 +107,17 @@ def _resolve_device(store: Lookup, serial: str) -> KernelRecord:
     record = store.running(serial)
     if record is not None:
         return record
+    device = store.device(serial)
+    if device is not None:
+        raise UsageError(
+            f"nothing is staged for the kernel that {serial!r} was last seen running"
+            if store.find_kernel(device.kernel) is None
+            else f"what is staged for the kernel of {serial!r} now is not what was staged for that device: "
+            "another one says the same of itself",
+            step=_CHOOSING,
+            device=serial,
+            hint="run `kheaders-adb pull -s SERIAL` first",
+        )
     known = ", ".join(f"@{device.serial}" for device in store.devices()[:_MAX_NAMED]) or "none"
     raise UsageError(
         f"no kernel is staged for the device {serial!r}; the devices known are: {known}",

@@ -278,19 +278,22 @@ class Lookup:
         if text is None:
             return None
         try:
-            record = device_from_json(text[0])
+            record = device_from_json(*text)
         except StoreError:
             return None
         return record if record.serial == serial else None
 
-    def running(self, serial: str) -> KernelRecord | None:
-        """The kernel that a device was last seen running; None if it never was, or that is not staged.
+    def running(self, device: str | DeviceRecord) -> KernelRecord | None:
+        """The kernel that a device was last seen running; None if it never was, or that is not staged for it.
+
+        What several devices say of themselves may be the same, and the record of that kernel then another's.
 
         Raises:
             StoreError: the disk failed, or the kernel's record is broken.
         """
-        device = self.device(serial)
-        return None if device is None else self.read_kernel(self.kernel_path(device.kernel))
+        known = self.device(device) if isinstance(device, str) else device
+        record = known and self.read_kernel(self.kernel_path(known.kernel))
+        return record if record and known and known.tree in (None, record.tree) else None
 
     def devices(self) -> list[DeviceRecord]:
         """All devices that kernels were staged for; broken records are left out.
@@ -303,7 +306,7 @@ class Lookup:
             text = self._read(path)
             if text is not None:
                 try:
-                    found.append(device_from_json(text[0]))
+                    found.append(device_from_json(*text))
                 except StoreError:
                     continue  # the next pull of that device writes it anew
         return sorted(found, key=lambda device: device.serial)

@@ -82,6 +82,18 @@ def open_root(root: Path, *, create: bool) -> bool:
     return True
 
 
+def require_writable(root: Path) -> None:
+    """Make sure, as far as that can be seen, that something can be staged in a store.
+
+    Raises:
+        StoreError: this user may not write to it.
+    """
+    for name in (TMP, TREES, KERNELS, LOCKS):
+        if not os.access(root / name, os.W_OK):
+            denied = PermissionError(errno.EACCES, "")
+            raise store_error(denied, step="preparing to stage", path=root / name)
+
+
 def _make_folders(root: Path) -> None:
     """Make the folders that are missing; a store that may only be read is used without."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 
 from kheaders_adb.errors import StoreError
@@ -28,8 +29,11 @@ def record_kernel(store: Lookup, record: KernelRecord) -> None:
         device = None
         if record.serial is not None:
             known = store.device(record.serial) or DeviceRecord(record.serial, None, record.key)
-            now = known.now_running(record.key, record.identity.boot_id, record.archive.sha256)
+            now = known.now_running(
+                record.key, record.identity.boot_id, record.archive.sha256, record.tree
+            )
             device = drafts.enter_context(scratch.draft(store.root, device_to_json(now)))
+            os.utime(device, (record.staged_at, record.staged_at))
         kernel.rename(path)
         if device is not None and record.serial is not None:
             device.rename(store.device_path(record.serial))

@@ -85,6 +85,9 @@ class DeviceRecord:
         history: the keys of the kernels that were staged for it, the newest first, ``kernel`` among them.
         archive: the sha256 of the archive that was staged for it in this boot, or that it has by its own
             word, given in this boot; None if nobody asked.
+        tree: the tree that was last staged or found for it; empty where none was for the kernel that it
+            runs, None where older versions did not note it.
+        seen_at: when that was, in seconds since the epoch; filled in when read, not part of the file.
     """
 
     serial: str
@@ -92,15 +95,23 @@ class DeviceRecord:
     kernel: str
     history: tuple[str, ...] = ()
     archive: str | None = None
+    tree: str | None = None
+    seen_at: float | None = None
 
     def now_running(
-        self, kernel: str, boot_id: str | None, archive: str | None = None
+        self,
+        kernel: str,
+        boot_id: str | None,
+        archive: str | None = None,
+        tree: str | None = None,
     ) -> DeviceRecord:
         """The same device, seen running ``kernel``; `archive` if that was looked at now."""
         if archive is None and (self.kernel, self.boot_id) == (kernel, boot_id) and boot_id:
             archive = self.archive
         older = tuple(key for key in self.history if key != kernel)
-        return DeviceRecord(self.serial, boot_id, kernel, (kernel, *older)[:_HISTORY], archive)
+        return DeviceRecord(
+            self.serial, boot_id, kernel, (kernel, *older)[:_HISTORY], archive, tree
+        )
 
 
 def kernel_to_json(record: KernelRecord) -> bytes:
@@ -206,12 +217,13 @@ def device_to_json(record: DeviceRecord) -> bytes:
             "kernel": record.kernel,
             "history": list(record.history),
             "archive": record.archive,
+            "tree": record.tree,
         }
     )
 
 
-def device_from_json(text: bytes) -> DeviceRecord:
-    """A device from its file.
+def device_from_json(text: bytes, seen_at: float | None = None) -> DeviceRecord:
+    """A device from its file, which was last written or touched at `seen_at`.
 
     Raises:
         StoreError: the content is not what :func:`device_to_json` writes.
@@ -223,6 +235,8 @@ def device_from_json(text: bytes) -> DeviceRecord:
         kernel=_require_sha256(top.string("kernel")),
         history=top.each("history", lambda item: _require_sha256(_require_string(item))),
         archive=top.optional_or_absent("archive"),
+        tree=top.optional_or_absent("tree"),
+        seen_at=seen_at,
     )
 
 

@@ -42,7 +42,7 @@ def make_folder(root: Path, time_left: TimeLeft = lambda: PATIENCE_S) -> tuple[P
     fd = -1
     try:
         with (
-            wrapped("making room for a new tree", folder),
+            wrapped("making a folder in the store", folder),
             guarded(root, exclusive=False, time_left=time_left),
         ):
             folder.mkdir()

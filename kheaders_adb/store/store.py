@@ -159,10 +159,27 @@ class Store(Lookup):
             if serial is not None:
                 known = device or DeviceRecord(serial, None, key)
                 self._books.device(
-                    known, identity.boot_id, key, is_new=device is None, archive=archive
+                    known,
+                    identity.boot_id,
+                    key,
+                    is_new=device is None,
+                    archive=archive,
+                    tree=record.tree,
                 )
             self._books.config(record.identity.config_sha256, config)
         return record
+
+    def seen(self, serial: str, identity: KernelIdentity) -> None:
+        """Note that a device that is known has booted, maybe into a kernel of which nothing is staged.
+
+        Within one boot, the kernel that it was noted with stays: another user may see less of it.
+        """
+        device = self.device(serial) if self._exists else None
+        if device is None or identity.boot_id in (None, device.boot_id):
+            return
+        tree = device.tree if device.kernel == identity.key else ""
+        with self.guarded(exclusive=False):
+            self._books.device(device, identity.boot_id, identity.key, is_new=False, tree=tree)
 
     def use(self, record: KernelRecord) -> bool:
         """Count a record's tree as used now, so that gc leaves it for a while.
@@ -340,9 +357,8 @@ class Store(Lookup):
         """The kernel that a user means.
 
         Args:
-            text: ``latest`` (the one staged last), ``@SERIAL`` (the one that this device was last seen
-                running), a release or the beginning of one if only one kernel has it, or at least 4 digits
-                of a key.
+            text: ``latest``, ``@SERIAL``, a release or its beginning, or at least 4 digits of a key, as
+                `choose.resolve` says.
 
         Raises:
             UsageError: none or several are meant; the message lists them.

@@ -67,9 +67,13 @@ class Rule(enum.StrEnum):
     NOT_XZ = "not-xz", _DAMAGED, "does not begin as an xz stream does"
     XZ_DAMAGED = "xz-damaged", _DAMAGED, "the xz stream does not decode, or a check sum is wrong"
     XZ_TRUNCATED = "xz-truncated", _DAMAGED, "the input ends within the xz stream"
-    XZ_UNCHECKED = "xz-unchecked", _DAMAGED, "the xz stream carries no integrity check known here"
+    XZ_UNCHECKED = "xz-unchecked", _ODD, "the xz stream carries no integrity check known here"
     SECOND_STREAM = "second-stream", _DAMAGED, "another xz stream follows the first"
-    DATA_AFTER_XZ = "data-after-xz", _DAMAGED, "bytes follow the xz stream"
+    DATA_AFTER_XZ = (
+        "data-after-xz",
+        _DAMAGED,
+        "bytes other than stream padding follow the xz stream",
+    )
 
     # What it may ask of this host.
     COMPRESSED_TOO_LARGE = "compressed-too-large", _ODD, "more compressed bytes than allowed"

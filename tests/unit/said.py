@@ -14,7 +14,7 @@ from pathlib import Path
 
 import kheaders_adb
 from kheaders_adb import errors
-from kheaders_adb.device.insmod import _LOG_RULES, _TOOL_RULES
+from kheaders_adb.device.refusals import LOG_RULES, TOOL_RULES
 
 PACKAGE = Path(kheaders_adb.__file__).parent
 HOLE = "\N{HORIZONTAL ELLIPSIS}"
@@ -134,8 +134,8 @@ def messages() -> list[Message]:
                 where = f"{name}:{call.lineno}"
                 texts = forms(call.args[0], Scope(module, function))
                 found += [Message(text, where) for text in texts]
-    for cause, _, seen, _ in (*_LOG_RULES, *_TOOL_RULES):
-        found.append(Message(seen, f"device/insmod.py ({cause})"))
+    for rule in (*LOG_RULES, *TOOL_RULES):
+        found.append(Message(rule.seen, f"device/refusals.py ({rule.cause})"))
     return found
 
 

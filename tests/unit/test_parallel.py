@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from kheaders_adb.parallel import in_parallel
+from kheaders_adb.parallel import StoppedError, in_parallel
 from tests.wire.faults import wait_until
 
 
@@ -52,3 +52,16 @@ def test_an_error_ends_it_and_nothing_more_is_begun(waits: bool) -> None:
         stop.set()
         assert wait_until(lambda: ended == [1])
     assert sorted(begun) == [0, 1]
+
+
+def test_it_ends_when_somebody_else_stops_it() -> None:
+    stop = threading.Event()
+
+    def do(number: int) -> int:
+        if number == 1:
+            stop.set()
+        return number
+
+    with pytest.raises(StoppedError, match="2 of 5"):
+        in_parallel(do, range(5), at_once=1, stop=stop)
+    assert in_parallel(do, range(2), at_once=1, stop=threading.Event()) == [0, 1]

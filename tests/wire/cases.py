@@ -215,8 +215,8 @@ def reboots() -> Iterator[Case]:
     ):
         yield Case(
             f"F11 {call} before the connection of the read",
-            # The fourth, after those for the listing, the features and the probe.
-            (FaultAt(Action.CALL, ACCEPT, nth=4, call=call),),
+            # The fifth, after those for the listing, the serial, the features and the probe.
+            (FaultAt(Action.CALL, ACCEPT, nth=5, call=call),),
             LOST,
             says=says,
             then_works=True,

@@ -86,6 +86,7 @@ class DeviceFiles:
         su_quirk: what else is wrong with it.
         dialect: whose insmod it has.
         without: tools that it lacks, such as "sha256sum" before API 26.
+        printk_time: whether the lines of its kernel log have stamps.
         shell_reads_archive: the shell user may read the archive and the notes, as on a lenient build.
         banner: what its shell prints before every command's output.
         umask: adbd's, which commands and pushed folders inherit; real ones have 0, the host's is the default.
@@ -106,6 +107,7 @@ class DeviceFiles:
         su_quirk: SuQuirk | None = None,
         dialect: Dialect = Dialect.TOYBOX,
         without: tuple[str, ...] = (),
+        printk_time: bool = True,
         shell_reads_archive: bool = False,
         banner: Banner = Banner(),  # noqa: B008 - frozen
         umask: int | None = None,
@@ -123,7 +125,7 @@ class DeviceFiles:
         self.disks = dict(disks or {})
         self._blocks: int | None = None
         self._binaries = toolbox(home.parent, su_name if su is not None else "/", without)
-        self._lay_out(dialect)
+        self._lay_out(dialect, printk_time=printk_time)
         if su is not None:
             self._place_su(su, su_name, su_quirk)
         self._boot()
@@ -277,6 +279,11 @@ class DeviceFiles:
         """/proc/modules."""
         return (self.root / "proc/modules").read_text()
 
+    @property
+    def kernel_log(self) -> str:
+        """What dmesg shows, without stamps."""
+        return (self.files_state / "dmesg").read_text()
+
     def leftovers(self) -> list[str]:
         """What lies in /data/local/tmp, sorted."""
         place = self.root / "data/local/tmp"
@@ -318,7 +325,7 @@ class DeviceFiles:
             "LC_ALL": "C",
         }
 
-    def _lay_out(self, dialect: Dialect) -> None:
+    def _lay_out(self, dialect: Dialect, *, printk_time: bool) -> None:
         for folder in (*_TOP_FOLDERS, "data/local/tmp", "system/lib/modules", "vendor/lib/modules"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         (self.root / "system/bin").symlink_to(self._binaries)
@@ -327,6 +334,9 @@ class DeviceFiles:
             (self.home / "user" / name).symlink_to(self.root / name)
         self.files_state.mkdir()
         (self.files_state / "modules").mkdir()
+        (self.root / "dev/kmsg").symlink_to(self.files_state / "dmesg")
+        if not printk_time:
+            (self.files_state / "no-printk-time").touch()
         self._own(self.home)
         properties = {
             "ro.debuggable": str(int(self.debuggable)),
@@ -362,7 +372,7 @@ class DeviceFiles:
             ("machine", kernel.machine),
         ):
             self.set_state_file(name, value + "\n")
-        self.set_state_file("dmesg", "[    0.000000] Booting Linux on physical CPU 0x0\n")
+        self.set_state_file("dmesg", "Booting Linux on physical CPU 0x0\n")
         for folder in ("sys/kernel", "sys/module", "proc/sys/kernel/random"):
             (self.root / folder).mkdir(parents=True)
         self.put(

@@ -20,12 +20,14 @@ class Host(ABC):
         version: what ``host:version`` answers.
         devices: the devices; change them through their own methods.
         lists_numbers: whether ``host:devices-l`` has transport ids, as since 2018.
+        tells_serials: whether it knows ``get-serialno``; AOSP's do.
     """
 
     def __init__(self, version: int) -> None:
         self.version = version
         self.devices: list[Device] = []
         self.lists_numbers = True
+        self.tells_serials = True
         self._changed = threading.Condition()
 
     @property
@@ -61,7 +63,9 @@ class Host(ABC):
                 channel.send(OKAY)
                 channel.close()
                 self.stop()
-            case "features" | "get-state" | "get-serialno" | "get-devpath":
+            case "features" | "get-state" | "get-devpath":
+                self._about(channel, wanted, service)
+            case "get-serialno" if self.tells_serials:
                 self._about(channel, wanted, service)
             case _ if service.startswith("wait-for-"):
                 self._wait(channel, wanted, service)
@@ -126,7 +130,7 @@ class Host(ABC):
                 self._changed.wait(0.05)
 
     def _about(self, channel: Channel, wanted: Wanted, service: str) -> None:
-        found = self._acquire(wanted, any_state=service != "features")
+        found = self._acquire(wanted, any_state=service == "get-state")
         if isinstance(found, str):
             channel.send(fail(found))
             return
@@ -136,7 +140,7 @@ class Host(ABC):
         answers = {
             "features": ",".join(found.features),
             "get-state": found.state.value,
-            "get-serialno": found.serial,
+            "get-serialno": found.serial or "unknown",
             "get-devpath": found.devpath if found.usb else "unknown",
         }
         channel.send(OKAY + counted(raw_bytes(answers[service])))

@@ -66,6 +66,26 @@ ROWS = (
         "no memory",
         InsmodRefusal(12, "Cannot allocate memory", "vmap allocation for size 4034560 failed"),
     ),
+    Row(
+        "another size of struct module",
+        InsmodRefusal(
+            *_ENOEXEC,
+            "module kheaders: .gnu.linkonce.this_module section size must match the kernel's built struct"
+            " module size at run time",
+        ),
+    ),
+    Row(
+        "another toolchain",
+        InsmodRefusal(*_ENOEXEC, "module kheaders: unsupported RELA relocation: 311"),
+    ),
+    Row(
+        "BTF",
+        InsmodRefusal(22, "Invalid argument", "failed to validate module [kheaders] BTF: -22"),
+    ),
+    Row(
+        "a format for a reason nobody knows",
+        InsmodRefusal(*_ENOEXEC, "module kheaders: words that nobody knows yet"),
+    ),
     Row("a text nobody knows", InsmodRefusal(71, "Protocol error")),
 )
 
@@ -109,6 +129,31 @@ def test_a_refused_module_is_explained(
     compare(f"{row.name}, {dialect}", message(caught.value))
     assert device.leftovers() == []
     assert device.loaded_modules.count("kheaders") == 0
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["marked", "no kmsg"])
+@pytest.mark.parametrize("printk_time", [True, False], ids=["stamps", "no stamps"])
+def test_the_reason_is_told_each_time(
+    server: Server, tmp_path: Path, printk_time: bool, marked: bool
+) -> None:
+    """The kernel logs the same line again, and without stamps nothing but the place tells which is which."""
+    device = server.add_device("PHONE", headers=Headers.MODULE, printk_time=printk_time)
+    if not marked:
+        device.host_path("/dev/kmsg").unlink()
+    device.set_state_file("dmesg", "".join(f"usb {number}\n" for number in range(20)))
+
+    def told() -> str:
+        with pytest.raises(ModuleRefusedError) as caught:
+            pull(server.port, tmp_path / "store", serial=None, timeout_s=20, via=Via.LOAD)
+        return caught.value.seen
+
+    vermagic, crc = (row.refusal for row in ROWS[1:3])
+    for _ in range(3):
+        device.refuse_insmod(vermagic)
+        assert "version magic" in told()
+    device.refuse_insmod(crc)
+    assert "checksum of module_layout" in told()
+    assert "checksum of module_layout" in told()
 
 
 def test_modules_disabled(server: Server, tmp_path: Path) -> None:

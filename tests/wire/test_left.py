@@ -138,7 +138,7 @@ def test_undoing_needs_the_device(server: Server, cli: Cli) -> None:
     changes.begin("GONE", phone.boot_id, ChangeKind.ADBD_ROOT).close()
     done = cli("doctor", "--undo")
     assert done.code == 3
-    assert "'GONE' was asked for" in done.out
+    assert "'GONE' is not connected" in done.out
     assert len(changes.left()) == 1
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kheaders_adb.device.probe import WORK_PLACES
 from kheaders_adb.errors import MismatchError, ModuleRefusedError
 from kheaders_adb.model import Level, SourceKind, Via
 
@@ -65,9 +66,53 @@ def test_where_one_folder_cannot_be_used_another_is(
 REFUSED = InsmodRefusal(
     129, "Key was rejected by service", "Loading of unsigned module is rejected"
 )
+LOCKDOWN = InsmodRefusal(
+    1,
+    "Operation not permitted",
+    "Lockdown: insmod: unsigned module loading is restricted; see man kernel_lockdown.7",
+)
+SELINUX = InsmodRefusal(
+    13,
+    "Permission denied",
+    'audit: type=1400 audit(1700000000.1:33): avc:  denied  { module_load } for  pid=4 comm="insmod" '
+    'path="/data/local/tmp/kheaders.ko" dev="dm-40" ino=3 scontext=u:r:su:s0 '
+    "tcontext=u:object_r:shell_data_file:s0 tclass=system permissive=0",
+)
 ANOTHER = InsmodRefusal(
     8, "Exec format error", "kheaders: disagrees about version of symbol module_layout"
 )
+
+
+@pytest.mark.parametrize(
+    ("refusal", "brought", "folders"),
+    [
+        (LOCKDOWN, True, 1),
+        (LOCKDOWN, False, 1),
+        (SELINUX, True, len(WORK_PLACES)),  # the label of what is brought is its folder's
+        (SELINUX, False, 1),
+    ],
+    ids=["lockdown, brought", "lockdown", "selinux, brought", "selinux"],
+)
+def test_another_folder_is_tried_only_where_the_first_may_be_to_blame(
+    server: Server, tmp_path: Path, refusal: InsmodRefusal, brought: bool, folders: int
+) -> None:
+    phone = server.add_device("PHONE", headers=Headers.ABSENT if brought else Headers.MODULE)
+    phone.refuse_insmod(refusal)
+    module = tmp_path / "kheaders.ko"
+    module.write_bytes(phone.kernel.module)
+    changes: list[str] = []
+    staged = pull(
+        server.port,
+        tmp_path / "store",
+        serial=None,
+        timeout_s=20,
+        module=module if brought else None,
+        on_change=changes.append,
+    )
+    assert staged.source.kind is SourceKind.MODULE_CARVED
+    assert phone.kernel_log.count(refusal.dmesg or "") == folders
+    assert len(changes) == 1
+    assert len([note for note in staged.notes if note.startswith("skipped, ")]) == 1, staged.notes
 
 
 def test_a_module_that_is_refused_for_its_signature_is_carved(

@@ -15,7 +15,7 @@ from kheaders_adb.device.device import Device as Reached
 from kheaders_adb.device.probe import probe
 from kheaders_adb.device.push import push_tree
 from kheaders_adb.device.transfer import ArchiveStream
-from kheaders_adb.errors import DeviceChangedError, KheadersError, PrivilegeError
+from kheaders_adb.errors import DeviceChangedError, DeviceError, KheadersError, PrivilegeError
 from kheaders_adb.model import Staged, Via
 from kheaders_adb.pipeline.ensure import ensure
 from kheaders_adb.pipeline.options import Options
@@ -85,6 +85,22 @@ def test_a_server_that_numbers_anew_before_the_probe(
     chosen = reached("MINE")
     server.restart(Deal.REVERSED)
     with pytest.raises(DeviceChangedError, match="the adb server lists another device"):
+        ensure(chosen, Store.open(tmp_path / "store"))
+    assert not list((tmp_path / "store").glob("kernels/*"))
+
+
+def test_a_server_that_numbers_anew_with_a_list_that_is_forged(
+    server: Server, tmp_path: Path, reached: Callable[[str], Reached]
+) -> None:
+    """The number chosen becomes that of a device which writes the chosen one's line into its serial."""
+    line = f"{'MINE':22} device usb:1-1 product:fake model:Fake device:fake transport_id:1"
+    mine = server.add_device("MINE")
+    chosen = reached("MINE")
+    mine.present = False
+    # In recovery and not on USB: the rest of it is no line that has this number, too.
+    server.add_device(f"{line}\n", kernel=OTHERS, state=State.RECOVERY, usb=False)
+    server.restart(Deal.REVERSED)
+    with pytest.raises(DeviceError, match="its connection is that of"):
         ensure(chosen, Store.open(tmp_path / "store"))
     assert not list((tmp_path / "store").glob("kernels/*"))
 

@@ -12,6 +12,7 @@ import pytest
 
 import kheaders_adb
 from kheaders_adb.device.su import SuCommand
+from kheaders_adb.device.superuser import SU_WAIT_S
 from kheaders_adb.errors import KheadersError, PrivilegeError
 from kheaders_adb.model import Privilege, SourceKind, Staged
 
@@ -165,6 +166,15 @@ def test_a_su_that_nobody_answers_ends_with_the_timeout(server: Server, pulled: 
     assert any(
         "dialog" in text for text in (*pulled.said, str(caught.value), caught.value.hint or "")
     )
+
+
+@pytest.mark.campaign
+def test_a_su_that_nobody_answers_ends_before_the_timeout(server: Server, pulled: Pull) -> None:
+    """However much time there is: nobody stands by an unattended device."""
+    user_device(server, su=Su.HANG)
+    with pytest.raises(PrivilegeError) as caught:
+        pulled(timeout_s=3 * SU_WAIT_S, privilege=Privilege.SU)
+    assert caught.value.seen == f"su did not answer within {SU_WAIT_S:g} s"
 
 
 OTHER_SUS = [

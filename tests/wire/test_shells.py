@@ -141,6 +141,14 @@ def test_nothing_binary_comes_through_a_terminal_without_base64(
     assert "it has no base64" in told
 
 
+def test_a_configuration_without_end_is_not_read_to_its_end(server: Server, tmp_path: Path) -> None:
+    """adbd's file service sends it where the shell cannot: whatever the device says is small."""
+    phone = server.add_device("PHONE", **PEERS["Android 4 without base64"])
+    phone.put("/proc/config.gz", bytes(2 << 20))
+    with pytest.raises(TransferError, match=r"/proc/config\.gz has no end"):
+        pull(server.port, tmp_path / "store", serial=None, timeout_s=30)
+
+
 SHELL_SERVICES = "^(shell|exec)"
 
 

@@ -16,6 +16,7 @@ insert() {
 }
 
 unmark() { rmdir "$WORK/ours.$me" 2>/dev/null; }
+log() { dmesg 2>/dev/null | tail -n "$2" | lines "$1"; }
 
 if ! shown; then
   # Without this mark nobody would unload it again.
@@ -23,7 +24,8 @@ if ! shown; then
     say "nomark $text"
     fail
   }
-  dmesg 2>/dev/null | tail -n 1 | lines before
+  # Where this load begins in the kernel's log: a line of our own, or else its last ones, which may come again.
+  { [ -w /dev/kmsg ] && echo "kheaders-adb $RUN" >>/dev/kmsg; } 2>/dev/null || log before 9
   text=$(insert 2>&1)
   code=$?
   if shown; then
@@ -32,7 +34,7 @@ if ! shown; then
   else
     say "refused $code"
     printf "%s\n" "$text" | lines text
-    dmesg 2>/dev/null | tail -n 100 | lines log
+    log log 99
     [ $code = 0 ] && rmmod kheaders 2>/dev/null
     unmark
     fail

@@ -113,7 +113,7 @@ def test_several_streams(packing: Packing) -> None:
 
 
 @EACH
-@pytest.mark.parametrize("rest", [b"\n", bytes(512), b"PK\x03\x04", MODULE[:100]])
+@pytest.mark.parametrize("rest", [b"\n", bytes(511), b"PK\x03\x04", MODULE[:100]])
 def test_other_bytes_behind_it(packing: Packing, rest: bytes) -> None:
     error = refusal(PACKERS[packing](MODULE) + rest)
     assert isinstance(error, CorruptArchiveError)

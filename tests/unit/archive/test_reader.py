@@ -112,6 +112,28 @@ def test_several_blocks_in_one_stream_are_fine() -> None:
     assert listing([stream]) == listing([SMALL.read_bytes()])
 
 
+@pytest.mark.parametrize("padding_bytes", [4, 8, 10_240, 256 * 1024])
+def test_stream_padding_is_part_of_the_format(padding_bytes: int) -> None:
+    """bsdtar leaves it when it writes into a pipe, which it fills up to a whole record."""
+    data = SMALL.read_bytes()
+    padded = data + bytes(padding_bytes)
+    assert listing([padded]) == listing([data])
+    assert listing(padded[at : at + 7001] for at in range(0, len(padded), 7001)) == listing([data])
+
+
+def test_padding_counts_towards_the_cap() -> None:
+    data = SMALL.read_bytes()
+    with pytest.raises(UnsafeArchiveError) as caught:
+        list(read_archive([data, bytes(8)], Limits(compressed_bytes=len(data) + 4)))
+    assert rule_of(caught.value) == "compressed-too-large"
+
+
+def test_a_stream_without_check_is_not_called_damaged() -> None:
+    with pytest.raises(UnsafeArchiveError, match="holds no integrity check") as caught:
+        list(read_archive([xz(tar(ROOT, file(b"./a.h")), check=lzma.CHECK_NONE)]))
+    assert "pack it with one" in (caught.value.hint or "")
+
+
 def test_directories_come_first_even_if_they_are_not_listed() -> None:
     data = xz(tar(file(b"./a/b/x.h", b"x"), directory(b"./a/"), file(b"a/y.h", b"y")))
     assert list(listing([data]).items()) == [

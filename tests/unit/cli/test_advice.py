@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kheaders_adb.store import KernelRecord, Store
+from kheaders_adb.store.upkeep import gc
 from tests.unit.cli.conftest import Done, Run
 from tests.wire.kernel import Kernel
 from tests.wire.server import Server
@@ -176,3 +179,35 @@ def test_importing_again_puts_it_right(
     done = run("import", file)
     assert done.code == 0, done.err
     assert run("verify", "--all").code == 0
+
+
+class Remover(io.StringIO):
+    """A stderr that is read by somebody who removes whatever kernel it tells of."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self.store = store
+        self.removed = 0
+
+    def write(self, text: str) -> int:
+        for record in self.store.records():
+            gc.remove(self.store, record.key)
+            self.removed += 1
+        return super().write(text)
+
+
+def test_headers_that_are_removed_as_soon_as_they_are_staged(
+    run: Run, server: Server, store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Staged again a few times, but not for ever; and once the other one has ended, all is well."""
+    server.add_device("PHONE", kernel=KERNEL)
+    with monkeypatch.context() as patched:
+        reader = Remover(Store.open(store_path))
+        patched.setattr(sys, "stderr", reader)
+        done = run("push")
+    said = reader.getvalue()
+    assert (done.code, done.out) == (8, ""), said
+    assert f"others remove the headers from {store_path} as soon as they are staged" in said
+    assert "end the `gc` or `remove` that goes on there" in said
+    assert reader.removed == 5
+    assert run("push").code == 0

@@ -76,7 +76,7 @@ def test_why_what_is_staged_is_used_again(run: Run, server: Server) -> None:
     assert "reuse" not in run("pull").err
     alone = "it was staged in another boot or from another device; the build-id agrees, "
     for why, reuse in (
-        ((), "  reuse: build-id (it was staged from this device, and the build-id agrees)\n"),
+        ((), "  reuse: build-id (it was staged for this device, and the build-id agrees)\n"),
         (("--refresh",), "  reuse: none (it was asked to read the archive again (--refresh))\n"),
     ):
         assert reuse in run("pull", "-v", *why).err

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kheaders_adb.device.insmod import explain_insmod, lines_after
+from kheaders_adb.device.refusals import LOG_RULES, OTHERS, TOOL_RULES, Refusal, RefusalRule
 from tests.unit.device.helpers import generated
 
 TOYBOX = "insmod: failed to load /data/k.ko: "
+RUN = "0123456789abcdef"
 CRC = "kheaders: disagrees about version of symbol module_layout"
 
 
@@ -56,6 +58,10 @@ def test_only_what_the_log_names_is_put_into_the_message() -> None:
     assert "{module!r}" in refusal.seen
 
 
+THIS_MODULE = (
+    ".gnu.linkonce.this_module section size must match the kernel's built struct module size"
+    " at run time"
+)
 TAINT = (
     "kheaders: module verification failed: signature and/or required key missing - tainting kernel"
 )
@@ -86,6 +92,75 @@ TAINT = (
 )
 def test_the_cause_is_not_a_note_beside_it(text: str, log: str, expected: str) -> None:
     assert cause(f"{TOYBOX}{text}", log) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "expected"),
+    [
+        ("Invalid argument", "failed to validate module [kheaders] BTF: -22", "btf"),
+        ("Exec format error", "module kheaders: unsupported RELA relocation: 311", "toolchain"),
+        ("Exec format error", "kheaders: unsupported RELA relocation: 311", "toolchain"),
+        ("Exec format error", "kheaders: module PLT section(s) missing", "toolchain"),
+        ("Invalid argument", "kheaders: Unknown relocation type 57", "toolchain"),
+        ("Exec format error", "kheaders: Unknown rela relocation: 42", "toolchain"),
+        ("Exec format error", "overflow in relocation type 10 val ffffffc0", "toolchain"),
+        (
+            "Exec format error",
+            "module: x86/modules: Skipping invalid relocation target, existing value is nonzero for type 1",
+            "toolchain",
+        ),
+        ("Exec format error", f"module kheaders: {THIS_MODULE}", "layout"),
+        (
+            "Exec format error",
+            f"module (missing .modinfo section or name field): {THIS_MODULE}",
+            "layout",
+        ),
+        ("Exec format error", THIS_MODULE, "layout"),
+        ("Invalid argument", "kheaders: Unknown symbol kobject_create (err -22)", "crc"),
+        (
+            "No such file or directory",
+            "kheaders: Unknown symbol x (err 0)",
+            "unresolved",
+        ),  # to 4.17
+        ("Exec format error", "module kheaders: version magic 'a' should be 'b'", "vermagic"),
+    ],
+)
+def test_what_newer_kernels_and_linkers_say(text: str, line: str, expected: str) -> None:
+    refusal = explain_insmod(
+        f"{TOYBOX}{text}", f"{TAINT}\n{line}\nrandom: crng init done", modules_disabled=None, uid=0
+    )
+    assert (refusal.cause, refusal.said, refusal.doubts_build) == (expected, line, True)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "failed to validate module [wlan] BTF: -22",
+        "module wlan: unsupported RELA relocation: 311",
+        f"module wlan: {THIS_MODULE}",
+    ],
+)
+def test_nor_are_they_believed_of_others(line: str) -> None:
+    assert cause(f"{TOYBOX}Invalid argument", line) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("log", "silent"),
+    [
+        ("kheaders: no symbol version for module_layout", False),
+        ("module kheaders: words that nobody knows yet", False),
+        (TAINT, True),  # a note, and the load went on
+        ("kheaders: loading out-of-tree module taints kernel.", True),
+        ("random: crng init done", True),
+        ("", True),
+    ],
+)
+def test_whether_the_kernel_says_why(log: str, silent: bool) -> None:
+    """What is quoted right behind it as the device's word must not give it the lie."""
+    text = f"{TOYBOX}Exec format error"
+    refusal = explain_insmod(text, log, modules_disabled=None, uid=0)
+    assert ("does not say why" in refusal.seen) is silent
+    assert refusal.said == (text if silent else log)
 
 
 def avc(what: str, comm: str, more: str = "", *, permissive: int | None = 0) -> str:
@@ -136,7 +211,7 @@ def test_selinux_denied_the_loading(log: str) -> None:
     ],
 )
 def test_selinux_is_not_blamed_for_what_it_did_to_others_or_let_through(log: str) -> None:
-    assert cause(f"{TOYBOX}Exec format error", log) == "crc"
+    assert cause(f"{TOYBOX}Exec format error", log) == "format"
     assert cause(f"{TOYBOX}Invalid argument", log) == "unknown"
     assert cause(f"{TOYBOX}Exec format error", f"{log}\n{CRC}\n{log}") == "crc"
 
@@ -200,7 +275,7 @@ def test_what_the_kernel_says_of_others_is_not_the_cause(log: str) -> None:
 def test_the_stamps_of_phone_makers_do_not_hide_the_line(
     stamp: str, line: str, expected: str
 ) -> None:
-    (found,) = lines_after("", f"{stamp}{line}")
+    (found,) = lines_after(RUN, [], f"{stamp}{line}")
     assert found == line
     assert cause("", found) == expected
 
@@ -221,6 +296,13 @@ def test_a_device_without_insmod_is_not_a_refusal_of_the_kernel(text: str) -> No
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("insmod: ERROR: could not load module /data/k.ko: No such file or directory", "missing"),
+        ("insmod: ERROR: could not insert module k.ko: Unknown symbol in module", "unresolved"),
+        # The shell's own words: mksh, busybox, dash, bash.
+        ("/system/bin/sh: can't open /data/k.ko: No such file or directory", "missing"),
+        ("sh: can't open /data/k.ko: no such file", "missing"),
+        ("sh: 12: cannot open /data/k.ko: No such file", "missing"),
+        ("sh: line 12: /data/k.ko: No such file or directory", "missing"),
         (f"{TOYBOX}No such file or directory", "unresolved"),
         ("insmod: can't insert '/data/k.ko': unknown symbol in module", "unresolved"),
         ("insmod: can't insert '/data/k.ko': No such file or directory", "missing"),
@@ -253,6 +335,17 @@ def test_any_text_is_explained(text: str, log: str, disabled: bool | None, uid: 
     assert refusal.cause
     assert refusal.seen
     assert refusal.hint
+    assert not (refusal.doubts_build and "--via carve" in refusal.hint)
+
+
+@pytest.mark.parametrize(
+    "rule", [*LOG_RULES, *TOOL_RULES, *OTHERS], ids=lambda rule: f"{rule.cause}: {rule.seen[:40]}"
+)
+def test_no_hint_leads_to_what_the_cause_makes_doubtful(rule: RefusalRule | Refusal) -> None:
+    """What is in the module of another build is not this kernel's, however it is taken out."""
+    refusal = Refusal(rule.cause, rule.seen, rule.hint)
+    assert not (refusal.doubts_build and "carve" in refusal.hint)
+    assert not (refusal.doubts_build and "without loading" in refusal.hint)
 
 
 @generated()
@@ -271,22 +364,56 @@ no time at all
 """
 
 
-def test_the_lines_of_an_attempt_are_those_after_the_last_one_before_it() -> None:
-    assert lines_after("[   42.985000] kheaders: version magic of an attempt before", LOG) == [
+def test_the_lines_of_an_attempt_are_those_after_the_last_ones_before_it() -> None:
+    new = [
         "kheaders: disagrees",
         "no time at all",
         "priority before it",
         "caller: with a thread",
     ]
-    assert lines_after("[   44.000000][ T123] caller: with a thread", LOG) == []
+    assert lines_after(RUN, LOG.splitlines()[1:2], LOG) == new
+    assert lines_after(RUN, LOG.splitlines()[:2], LOG) == new
+    assert lines_after(RUN, LOG.splitlines(), LOG) == []
 
 
-@pytest.mark.parametrize("before", ["", "[    0.000001] overwritten since"])
-def test_without_a_line_before_it_all_are_new(before: str) -> None:
-    assert len(lines_after(before, LOG)) == 6
+@pytest.mark.parametrize(
+    "before", [[], ["[    0.000001] overwritten since"], ["no time at all", "overwritten since"]]
+)
+def test_without_the_lines_before_it_all_are_new(before: list[str]) -> None:
+    assert len(lines_after(RUN, before, LOG)) == 6
+
+
+OLD = "kheaders: version magic 'x' should be 'y'"
+MARK = f"kheaders-adb {RUN}"
+
+
+@pytest.mark.parametrize(
+    ("before", "log", "expected"),
+    [
+        # Without stamps, what one attempt logs is what the next one logs: only the mark tells them apart.
+        ([], [MARK, CRC], [CRC]),
+        ([], [OLD, CRC, MARK, CRC], [CRC]),
+        ([], [OLD, "kheaders-adb another", OLD, f"[    1.5] {MARK}", CRC], [CRC]),
+        ([], [OLD, MARK], []),
+        # Where no mark could be written, the lines before are all that there is.
+        (["x", "y"], ["x", "y", CRC], [CRC]),
+        (["x", OLD], [OLD, "x", OLD, CRC], [CRC]),
+        (["x", CRC], ["x", CRC, CRC], [CRC]),
+        ([CRC, CRC], [CRC, CRC, CRC], [CRC]),
+    ],
+)
+def test_what_one_attempt_logged_is_not_taken_for_anothers(
+    before: list[str], log: list[str], expected: list[str]
+) -> None:
+    assert lines_after(RUN, before, "\n".join(log)) == expected
+
+
+def test_the_mark_of_another_run_is_not_what_the_device_says() -> None:
+    log = "kheaders-adb fedcba9876543210"
+    assert explain_insmod(TOYBOX, log, modules_disabled=None, uid=0).said == TOYBOX.strip()
 
 
 @generated()
-@given(st.text() | st.text(alphabet="[]. 0123456789ae+-\n"), st.text())
-def test_any_log(log: str, before: str) -> None:
-    assert all("\n" not in line for line in lines_after(before, log))
+@given(st.text() | st.text(alphabet="[]. 0123456789ae+-\n"), st.lists(st.text()))
+def test_any_log(log: str, before: list[str]) -> None:
+    assert all("\n" not in line for line in lines_after(RUN, before, log))

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -240,6 +241,24 @@ def test_a_device_is_written_and_not_replaced(
 ) -> None:
     compile_program(tree, source, Path("/dev/null"), options, print)
     assert Path("/dev/null").is_char_device()
+
+
+def test_no_folder_for_what_a_device_is_compiled_with(
+    tree: HeaderTree,
+    source: Path,
+    options: CompileOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """$TMPDIR was there when it was looked up, and is gone."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # it is looked up once in a process
+    assert tempfile.gettempdir() == str(folder)
+    folder.rmdir()
+    with pytest.raises(CompileError, match="no temporary folder can be made: No such file"):
+        compile_program(tree, source, Path("/dev/null"), options, print)
 
 
 def test_a_source_may_be_called_like_an_option(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 import resource
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +17,9 @@ NEEDS_PRLIMIT = pytest.mark.skipif(
     not hasattr(resource, "prlimit"),
     reason="this system has no prlimit; only what is measured here holds",
 )
+
+PRLIMIT64 = {"x86_64": 302, "aarch64": 261}
+"""The number of the system call, by machine."""
 
 
 def run(code: str, given: bytes | None = None, **limits: float) -> Ended:
@@ -134,6 +139,39 @@ def test_memory_core_files_and_limits_that_are_lower_already() -> None:
         " print(r.getrlimit(r.RLIMIT_CPU))'], Limits(), fed=True) as p: print(finish(p, Limits()).code)"
     )
     assert run(lower + inner).code == b"b'(5, 5)\\n'\n"
+
+
+@NEEDS_PRLIMIT
+@pytest.mark.skipif(
+    platform.machine() not in PRLIMIT64, reason="that system call has another number"
+)
+def test_a_system_that_lets_nothing_be_limited() -> None:
+    """As a sandbox may: a filter of system calls (seccomp) refuses prlimit64."""
+    code = f"""
+import ctypes, struct, sys
+sys.path[:0] = {sys.path!r}
+from kheaders_adb.ebpf.process import Limits, started
+from kheaders_adb.errors import CompileError
+
+# Load the call's number; where it is this one, answer EPERM; else allow it.
+number = {PRLIMIT64[platform.machine()]}
+steps = (0x20, 0, 0, 0), (0x15, 0, 1, number), (6, 0, 0, 0x50001), (6, 0, 0, 0x7FFF0000)
+program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+header = ctypes.create_string_buffer(struct.pack("HP", len(steps), ctypes.addressof(program)))
+libc = ctypes.CDLL(None)
+PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
+assert libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+assert libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, header, 0, 0) == 0
+try:
+    with started(["sleep", "100"], Limits()):
+        pass
+except CompileError as error:
+    print(error.seen)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert done.stdout == (
+        "this system does not let clang's memory and time be limited (prlimit)\n"
+    ), done.stderr
 
 
 def test_what_is_left_in_the_middle_is_dead() -> None:

@@ -163,7 +163,7 @@ def test_what_was_judged_by_older_rules_is_judged_again(store_path: Path) -> Non
 @pytest.mark.parametrize(
     ("staged", "seen", "serial", "grounds", "reason"),
     [
-        (BY_ROOT, BY_ROOT, "X1", Grounds.BUILD_ID, "from this device, and the build-id agrees"),
+        (BY_ROOT, BY_ROOT, "X1", Grounds.BUILD_ID, "for this device, and the build-id agrees"),
         (BY_ROOT, BY_ROOT, "X2", Grounds.BUILD_ID, "this shell sees no archive to compare"),
         # A serial is what a device says of itself: a later boot may be another device's.
         (
@@ -173,9 +173,9 @@ def test_what_was_judged_by_older_rules_is_judged_again(store_path: Path) -> Non
             Grounds.BUILD_ID,
             "this shell sees no archive to compare",
         ),
-        (BY_CONFIG, BY_CONFIG, "X1", Grounds.BOOT, "from this device in this boot"),
+        (BY_CONFIG, BY_CONFIG, "X1", Grounds.BOOT, "for this device in this boot"),
         # What root has read once has not been read now.
-        (BY_ROOT, BY_SHELL, "X1", Grounds.BOOT, "from this device in this boot"),
+        (BY_ROOT, BY_SHELL, "X1", Grounds.BOOT, "for this device in this boot"),
     ],
 )
 def test_the_grounds_are_told(

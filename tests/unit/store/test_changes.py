@@ -123,7 +123,7 @@ def test_one_that_undoes_for_too_long_is_named(tmp_path: Path) -> None:
         Changes(tmp_path, lambda: 0.05).join(*ROOT)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"serial": "PHONE"}\n'])
+@pytest.mark.parametrize("content", [b"", b"{", b'{"serial": "PHONE"}'])
 def test_a_note_cut_short_tells_of_nothing(
     changes: Changes, tmp_path: Path, content: bytes
 ) -> None:
@@ -145,3 +145,16 @@ def test_a_store_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "changes").write_text("a file")
     with pytest.raises(StoreError, match="changes"):
         Changes(tmp_path).begin(*ROOT)
+
+
+def test_a_note_of_a_version_to_come_stays(changes: Changes, tmp_path: Path) -> None:
+    changes.begin(*ROOT).close()
+    (path,) = (tmp_path / "changes").iterdir()
+    path.write_bytes(b'{"serial": "PHONE", "kind": "selinux"}\n')
+    assert changes.left() == ()
+    assert path.exists()
+
+
+def test_the_longest_serial_is_told_of(changes: Changes) -> None:
+    changes.begin("\N{LATIN SMALL LETTER U WITH DIAERESIS}" * 700, BOOT, ChangeKind.MODULE).close()
+    assert len(changes.left()) == 1

@@ -32,6 +32,16 @@ from tests.unit.store.helpers import (
 )
 
 
+def test_an_archive_is_not_mended_with_another_ones_bytes(store: Store) -> None:
+    """Such as come from a file that is changed while it is imported."""
+    made = pull(store)
+    store.archive_path(made.archive.sha256).unlink()
+    with pytest.raises(StoreError, match="these are not the bytes of"):
+        store.mend_archive(made.archive.sha256, (packed(1),))
+    assert not store.archive_path(made.archive.sha256).exists()
+    assert litter(store) == []
+
+
 def test_the_tree_holds_what_the_archive_holds(store: Store) -> None:
     archive, tree = stage(store, packed(1))
     assert files_of(store.tree_path(tree)) == headers(variant=1)

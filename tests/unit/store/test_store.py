@@ -157,12 +157,14 @@ class TestFinding:
         assert (device.boot_id, device.history) == ("boot-9", (first.key, second.key))
 
     def test_finding_counts_as_use(self, tmp_path: Path) -> None:
-        times = iter([50.0, 60.0, 70.0])
-        store = Store.open(tmp_path / "store", clock=lambda: next(times))
+        now = [50.0]
+        store = Store.open(tmp_path / "store", clock=lambda: now[0])
         made = pull(store)
         assert store.records()[0].last_used_at == 50.0
+        now[0] = 60.0
         store.find(identity(), "device-1")
         assert store.records()[0].last_used_at == 60.0
+        now[0] = 70.0
         store.use(made)
         assert store.records()[0].last_used_at == 70.0
 
@@ -294,12 +296,24 @@ class TestResolving:
         with pytest.raises(UsageError, match="means 2 kernels"):  # 6.12 is no 6.1
             staged.resolve("6.1")
 
-    def test_a_whole_release_comes_before_the_beginning_of_another(self, store: Store) -> None:
+    def test_a_whole_release_hides_no_other_that_begins_with_it(self, store: Store) -> None:
+        """Whoever writes the beginning of a release must not be led to a device that calls itself so."""
         archive, tree = stage(store, packed())
-        for number, release in enumerate(("6.1.7", "6.1.7-rc1", "6.1.75")):
-            store.record(record(identity(number, release=release), archive, tree))
-        assert store.resolve("6.1.7").identity.release == "6.1.7"
+        for number, release in enumerate(("6.1.7-rc1", "6.1.7", "6.1.75")):
+            if number == 1:
+                assert store.resolve("6.1.7").identity.release == "6.1.7-rc1"
+            store.record(
+                record(identity(number, release=release), archive, tree, serial=f"device-{number}")
+            )
+        short = identity(1, release="6.1.7").key
+        with pytest.raises(UsageError, match="means 2 kernels") as caught:
+            store.resolve("6.1.7")
+        assert short[:12] in caught.value.seen
+        assert short[:12] in (caught.value.hint or "")
+        for name in (short[:12], short, "@device-1"):
+            assert store.resolve(name).key == short
         assert store.resolve("6.1.7-").identity.release == "6.1.7-rc1"
+        assert store.resolve("6.1.75").identity.release == "6.1.75"
 
     @pytest.mark.parametrize("digits", [4, 12, 64])
     def test_a_release_that_looks_like_a_key_is_none(self, store: Store, digits: int) -> None:
