@@ -120,6 +120,12 @@ class Probe:
         return self.uid == 0
 
     @property
+    def is_powerless(self) -> bool:
+        """Whether root sees the headers and may read none of them: SELinux may give a su such a domain."""
+        files = (*self.archives, *self.modules)
+        return self.is_root and bool(files) and not any(file.readable for file in files)
+
+    @property
     def place(self) -> HeadersPlace:
         """Where the headers are."""
         if self.archives:

@@ -9,7 +9,7 @@ fail() {
   drain
   finish
   say end
-  exit 0
+  exit
 }
 
 # measure FILE: sets `size`; to 0 where it is not to be had: before toybox, ls counted no links, and the date
@@ -21,7 +21,7 @@ measure() {
 }
 
 shown() {
-  for archive in $ARCHIVES; do [ -e "$archive" ] && return 0; done
+  for archive in $ARCHIVES; do [ -e "$archive" ] && return; done
   return 1
 }
 

@@ -5,14 +5,11 @@
 put=$WORK/put.$me
 MODULE=$put/kheaders.ko
 # Never through a link, nor into another user's file: it has to be new.
-mkdir "$put" && set -C && cat >"$MODULE" || failed=-
+mkdir "$put" && set -C && cat >"$MODULE" || cut=-
 set +C
 measure "$MODULE"
-case $failed$size in
+case $cut$size in
   0 | "$PAYLOAD") ;;
-  *)
-    say "short $size $PAYLOAD"
-    fail
-    ;;
+  *) say "short $size $PAYLOAD" && fail ;;
 esac
 PAYLOAD=0
