@@ -18,6 +18,7 @@ from kheaders_adb.device.refusals import (
     NOT_ROOT,
     TOOL_RULES,
     UNKNOWN,
+    UNOPENED,
     Refusal,
 )
 
@@ -56,7 +57,12 @@ def lines_after(run: str, before: Sequence[str], log: str) -> list[str]:
 
 
 def explain_insmod(
-    text: str, log: str, *, modules_disabled: bool | None, uid: int | None
+    text: str,
+    log: str,
+    *,
+    modules_disabled: bool | None,
+    uid: int | None,
+    opened: bool = True,
 ) -> Refusal:
     """The cause of a failed ``insmod`` and what to do about it.
 
@@ -65,7 +71,12 @@ def explain_insmod(
         log: the kernel log's lines since the attempt.
         modules_disabled: ``kernel.modules_disabled``, if known.
         uid: the user that ran it, if known.
+        opened: whether the shell could open the file; else ``insmod`` was not even run, and `text` is the
+            shell's.
     """
+    if not opened:
+        missing = _by_tool(text, modules_disabled=False, uid=uid)
+        return replace(missing if missing.cause == "missing" else UNOPENED, said=text.strip())
     lines = log.splitlines()
     for rule in LOG_RULES:
         for line in reversed(lines):

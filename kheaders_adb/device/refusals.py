@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from kheaders_adb.device.advice import OTHER_DOMAIN
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -277,5 +279,10 @@ NOT_ROOT = Refusal("not-root", "only root may load modules", f"use a rooted devi
 UNKNOWN = Refusal(
     "unknown", "the kernel refused the module", f"see `dmesg` on the device; {_BUILD_MATCHING}"
 )
+UNOPENED = Refusal(
+    "unopened",
+    "this shell may not open the module file",
+    f"{OTHER_DOMAIN}; or give the same module from the build: --module kheaders.ko",
+)
 #: Those that are known by more than words.
-OTHERS = (DISABLED, FORBIDDEN, NOT_ROOT, UNKNOWN)
+OTHERS = (DISABLED, FORBIDDEN, NOT_ROOT, UNKNOWN, UNOPENED)

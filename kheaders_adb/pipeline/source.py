@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath, PurePosixPath
 
 from kheaders_adb.archive.carve import carve
+from kheaders_adb.device.advice import OTHER_DOMAIN
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.probe import DeviceFile, Probe, parse_boot_id
 from kheaders_adb.device.script import quote
@@ -167,10 +168,11 @@ def _from_device(
         raise PrivilegeError(
             f"{modules[0].path} can neither be loaded ({obstacle}) nor read"
             if obstacle is not None
-            else f"{modules[0].path} cannot be read, not even as root",
+            else f"{modules[0].path} cannot be read, not even as root{_refusals(probe)}",
             step="choosing a source",
             device=device.serial,
-            hint="use a rooted device, or give the same module from the build: --module kheaders.ko",
+            hint=f"{OTHER_DOMAIN if probe.is_root else 'use a rooted device'}, or give the same module from "
+            "the build: --module kheaders.ko",
         )
     for file in modules:
         # Where there is nothing to choose from, the kernel is the first to look at a module, and what it then
