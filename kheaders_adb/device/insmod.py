@@ -13,6 +13,7 @@ from kheaders_adb.device.refusals import (
     DISABLED,
     FORBIDDEN,
     FORMAT_SEEN,
+    GONE,
     INSMOD,
     LOG_RULES,
     NOT_ROOT,
@@ -75,8 +76,8 @@ def explain_insmod(
             shell's.
     """
     if not opened:
-        missing = _by_tool(text, modules_disabled=False, uid=uid)
-        return replace(missing if missing.cause == "missing" else UNOPENED, said=text.strip())
+        refusal = GONE if "no such file" in text.lower() else UNOPENED
+        return replace(refusal, said=text.strip())
     lines = log.splitlines()
     for rule in LOG_RULES:
         for line in reversed(lines):

@@ -190,6 +190,12 @@ LOG_RULES: tuple[RefusalRule, ...] = (
     ),
 )
 
+GONE = Refusal(
+    "missing",
+    "the module file is not there any more",
+    "run the same command again, so that it is looked for anew",
+)
+
 TOOL_RULES: tuple[RefusalRule, ...] = (
     RefusalRule(
         "no-insmod",
@@ -225,15 +231,14 @@ TOOL_RULES: tuple[RefusalRule, ...] = (
         f"use a rooted device, {_CARVE}",
     ),
     RefusalRule(
-        "missing",
+        GONE.cause,
         re.compile(
             r"insmod: \S+: No such file|can't (?:insert|open|read) '[^']*': No such file"
-            # kmod, if it is the file that is missing; the shell, which opens it first.
+            # kmod, if it is the file that is missing.
             r"|could not load module [^:]*: No such file"
-            r"|(?:can't|cannot) open [^:]*: [Nn]o such file|line \d+: [^:]*: No such file"
         ),
-        "the module file is not there any more",
-        "run the same command again, so that it is looked for anew",
+        GONE.seen,
+        GONE.hint,
     ),
     RefusalRule(
         "unresolved",
@@ -281,7 +286,7 @@ UNKNOWN = Refusal(
 )
 UNOPENED = Refusal(
     "unopened",
-    "this shell may not open the module file",
+    "this shell cannot open the module file",
     f"{OTHER_DOMAIN}; or give the same module from the build: --module kheaders.ko",
 )
 #: Those that are known by more than words.

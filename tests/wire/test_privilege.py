@@ -370,7 +370,7 @@ def test_a_module_that_root_may_not_open(server: Server, pulled: Pull) -> None:
     device = powerless_device(server, headers=Headers.MODULE)
     hide_module(device)
     with pytest.raises(
-        ModuleRefusedError, match="this shell may not open the module file"
+        ModuleRefusedError, match="this shell cannot open the module file"
     ) as caught:
         pulled()
     assert "Permission denied" in caught.value.seen
