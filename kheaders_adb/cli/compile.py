@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from kheaders_adb import settings
-from kheaders_adb.cli.console import Console
+from kheaders_adb.cli.console import Console, error_to_json
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.cli.headers import (
     Chosen,
@@ -21,7 +21,8 @@ from kheaders_adb.cli.headers import (
     OptimizeOption,
     tree_for,
 )
-from kheaders_adb.errors import UsageError
+from kheaders_adb.cli.used import say_used, used_to_json
+from kheaders_adb.errors import CompileError, UsageError
 
 if TYPE_CHECKING:
     from kheaders_adb.ebpf.compile import CompileOptions
@@ -127,18 +128,33 @@ def compile_(
             tuple(for_clang or ()),
         ),
     )
-    with chosen.in_use():
-        written = compile_programs(
-            chosen.tree,
-            programs,
-            options,
-            console.diagnostics,
-            parallel=jobs or os.cpu_count() or 1,
-        )
-    if output.json:
-        console.document(
-            {"tree": str(chosen.tree.root), "objects": [str(path) for path in written]}
-        )
+    say_used(chosen, console)
+    said: list[bytes] = []
+
+    def on_diagnostics(text: bytes) -> None:
+        console.diagnostics(text)
+        said.append(text)
+
+    def document(**result: Any) -> None:
+        if output.json:
+            from kheaders_adb.ebpf.diagnostics import parse_diagnostics
+
+            heard = [asdict(each) for text in said for each in parse_diagnostics(text)]
+            console.document({**used_to_json(chosen), "diagnostics": heard, **result})
+
+    try:
+        with chosen.in_use():
+            written = compile_programs(
+                chosen.tree,
+                programs,
+                options,
+                on_diagnostics,
+                parallel=jobs or os.cpu_count() or 1,
+            )
+    except CompileError as error:
+        document(error=error_to_json(error))
+        raise
+    document(objects=[str(path) for path in written])
 
 
 def compdb(
@@ -173,9 +189,14 @@ def compdb(
     options = _options(chosen, console, libbpf, given)
     here = Path.cwd()
     update(out, [entry(chosen.tree, source, here, options) for source in sources])
+    say_used(chosen, console)
     if output.json:
         console.document(
-            {"database": str(out), "files": [str(here / source) for source in sources]}
+            {
+                **used_to_json(chosen),
+                "database": str(out),
+                "files": [str(here / source) for source in sources],
+            }
         )
     else:
         console.say(f"{out}: {len(sources)} of its entries are for {chosen.tree.release}")
@@ -209,7 +230,8 @@ def _options(
         cpu=given.cpu,
         debug=given.debug,
         dependencies=given.dependencies,
-        color=console.colour,
+        # Colours would stand in the words that --json has.
+        color=console.colour and not console.wanted.json,
         extra=given.extra,
     )
 

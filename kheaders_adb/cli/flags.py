@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from kheaders_adb.cli.console import Console
-from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
+from kheaders_adb.cli.groups import KernelIfNamed, Output, StoreChoice
 from kheaders_adb.cli.headers import CpuOption, LibbpfOption, OptimizeOption, staged_tree
+from kheaders_adb.cli.used import say_used, used_to_json
 from kheaders_adb.ebpf.variables import Shell
 
 
@@ -32,7 +33,7 @@ class Format(enum.StrEnum):
 def cflags(
     store: StoreChoice,
     output: Output,
-    kernel: Kernel = "latest",
+    kernel: KernelIfNamed = None,
     stage: Annotated[
         Stage,
         typer.Option(
@@ -62,8 +63,9 @@ def cflags(
         found = flags.bpf_flags(cpu=cpu, optimize=optimize)
     else:
         found = flags.front_flags(chosen.tree, libbpf=chosen.libbpf(libbpf), optimize=optimize)
+    say_used(chosen, console)
     if output.json:
-        console.document({"stage": stage.value, "tree": str(chosen.tree.root), "flags": found})
+        console.document({**used_to_json(chosen), "stage": stage.value, "flags": found})
         return
     match form:
         case Format.SHELL:
@@ -77,7 +79,7 @@ def cflags(
 def env(
     store: StoreChoice,
     output: Output,
-    kernel: Kernel = "latest",
+    kernel: KernelIfNamed = None,
     shell: Annotated[Shell, typer.Option("--shell", help="Whose syntax.")] = Shell.SH,
 ) -> None:
     """Print the variables by which bcc, bpftrace and scripts find a staged kernel's headers.
@@ -87,7 +89,8 @@ def env(
     from kheaders_adb.ebpf.variables import environment, format_environment
 
     console = Console.standard(output)
-    tree = staged_tree(store, kernel, console).tree
+    chosen = staged_tree(store, kernel, console)
+    tree = chosen.tree
     host = {"arm64": "aarch64"}.get(platform.machine(), platform.machine())
     if host != tree.arch.machine:
         console.say(
@@ -95,7 +98,8 @@ def env(
             f"({host}) cannot compile with them, but can on the device: see `kheaders-adb push`"
         )
     variables = environment(tree)
+    say_used(chosen, console)
     if output.json:
-        console.document({"environment": variables})
+        console.document({**used_to_json(chosen), "environment": variables})
     else:
         console.value(format_environment(variables, shell).rstrip("\n"))

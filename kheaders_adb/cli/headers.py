@@ -49,15 +49,23 @@ CpuOption = Annotated[
 
 #: How often headers are staged again that others have removed before they could be used.
 _ATTEMPTS = 5
+_DEFAULT = "latest"
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A tree, the store that it is in, and the record of its kernel there."""
+    """A tree, the store that it is in, the record of its kernel there, and the device that runs it.
+
+    Attributes:
+        serial: the device's, asked now or seen when it was last used; None if there never was one.
+        of_how_many: how many kernels it was taken from by default; 0 where it was named.
+    """
 
     tree: HeaderTree
     store: Store
     record: KernelRecord
+    serial: str | None
+    of_how_many: int = 0
 
     def in_use(self) -> AbstractContextManager[None]:
         """Keep gc and remove from taking the tree while in the block."""
@@ -76,17 +84,21 @@ def names_a_device(target: Target) -> bool:
     return any(flags) or settings.serial_of_environment() is not None
 
 
-def staged_tree(choice: StoreChoice, kernel: str, console: Console) -> Chosen:
-    """The tree of a staged kernel; no device is asked."""
+def staged_tree(choice: StoreChoice, kernel: str | None, console: Console) -> Chosen:
+    """The tree of a staged kernel, of the one last used if None is named; no device is asked."""
+    from kheaders_adb.store.choose import last_seen_on
+
     store = choice.open()
-    record = find_kernel(store, kernel, console, to_use=True)
+    record = find_kernel(store, kernel or _DEFAULT, console, to_use=True)
     with store.in_use_if_there(record) as is_there:  # else it may vanish between two of its files
         if not is_there:
             raise tree_gone(store, record)
         tree = _read(store, record)
     for note in store.take_notes():
         console.say(f"  note: {note}")
-    return _caution(Chosen(tree, store, record), console)
+    serial = kernel[1:] if kernel and kernel.startswith("@") else last_seen_on(store, record)
+    of_how_many = len(store.records()) if kernel is None else 0
+    return _caution(Chosen(tree, store, record, serial, of_how_many), console)
 
 
 def tree_for(
@@ -118,10 +130,10 @@ def tree_for(
                 "--module is for the kernel of a device, and none is named",
                 hint="name the device with -s, or leave --module out",
             )
-        return staged_tree(choice, "latest", console)
+        return staged_tree(choice, None, console)
     with kept_for(target, choice, console, module) as kept:
         tree = _read(kept.store, kept.record)
-    return _caution(Chosen(tree, kept.store, kept.record), console)
+    return _caution(Chosen(tree, kept.store, kept.record, kept.staged.serial), console)
 
 
 @dataclass(frozen=True, slots=True)
