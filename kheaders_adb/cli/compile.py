@@ -21,6 +21,7 @@ from kheaders_adb.cli.headers import (
     OptimizeOption,
     tree_for,
 )
+from kheaders_adb.cli.projects import VerboseOption, project_for
 from kheaders_adb.cli.used import say_used, used_to_json
 from kheaders_adb.errors import CompileError, UsageError
 
@@ -98,6 +99,7 @@ def compile_(
         ),
     ] = None,
     libbpf: LibbpfOption = None,
+    verbose: VerboseOption = False,
     for_clang: ForClang = None,
 ) -> None:
     """Compile BPF programs against a kernel's own headers.
@@ -109,18 +111,20 @@ def compile_(
     from kheaders_adb.ebpf.programs import check_paths
 
     console = Console.standard(output)
-    _look_at(include_dirs, console)
+    project = project_for([source.parent for source in sources], console, verbose=verbose)
+    folders = (*(include_dirs or ()), *project.include_dirs)
+    _look_at(folders, console)
     programs = [(source, _object_for(source, out, len(sources))) for source in sources]
     for program in programs:
         check_paths(*program)
-    chosen = tree_for(target, store, kernel, console, module=module)
+    chosen = tree_for(target, store, kernel, project, console, module=module)
     options = _options(
         chosen,
         console,
         libbpf,
         _Given(
-            tuple(defines or ()),
-            tuple(include_dirs or ()),
+            project.defines_besides(tuple(defines or ())),
+            folders,
             optimize,
             cpu,
             debug,
@@ -171,6 +175,7 @@ def compdb(
     defines: DefineOption = None,
     include_dirs: IncludeOption = None,
     libbpf: LibbpfOption = None,
+    verbose: VerboseOption = False,
     for_clang: ForClang = None,
 ) -> None:
     """Add programs to compile_commands.json, so that clangd finds the kernel's headers.
@@ -181,11 +186,15 @@ def compdb(
     from kheaders_adb.untrusted import host_file
 
     console = Console.standard(output)
-    _look_at(include_dirs, console)
+    project = project_for([source.parent for source in sources], console, verbose=verbose)
+    folders = (*(include_dirs or ()), *project.include_dirs)
+    _look_at(folders, console)
     for source in sources:
         host_file.require(source, host_file.Kind.FILE, step="adding to the compilation database")
-    chosen = tree_for(target, store, kernel, console, module=module)
-    given = _Given(tuple(defines or ()), tuple(include_dirs or ()), extra=tuple(for_clang or ()))
+    chosen = tree_for(target, store, kernel, project, console, module=module)
+    given = _Given(
+        project.defines_besides(tuple(defines or ())), folders, extra=tuple(for_clang or ())
+    )
     options = _options(chosen, console, libbpf, given)
     here = Path.cwd()
     update(out, [entry(chosen.tree, source, here, options) for source in sources])
@@ -236,10 +245,10 @@ def _options(
     )
 
 
-def _look_at(include_dirs: list[Path] | None, console: Console) -> None:
+def _look_at(include_dirs: tuple[Path, ...], console: Console) -> None:
     from kheaders_adb.ebpf.programs import absent_folders
 
-    for folder in absent_folders(include_dirs or []):
+    for folder in absent_folders(include_dirs):
         console.warn(f"-I {folder}: there is no such folder")
 
 

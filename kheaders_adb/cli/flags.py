@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import platform
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import KernelIfNamed, Output, StoreChoice
 from kheaders_adb.cli.headers import CpuOption, LibbpfOption, OptimizeOption, staged_tree
+from kheaders_adb.cli.projects import VerboseOption, project_for
 from kheaders_adb.cli.used import say_used, used_to_json
 from kheaders_adb.ebpf.variables import Shell
 
@@ -49,6 +51,7 @@ def cflags(
     libbpf: LibbpfOption = None,
     optimize: OptimizeOption = "2",
     cpu: CpuOption = "v2",
+    verbose: VerboseOption = False,
 ) -> None:
     """Print clang's flags for a staged kernel's headers.
 
@@ -58,11 +61,14 @@ def cflags(
     from kheaders_adb.ebpf import flags
 
     console = Console.standard(output)
-    chosen = staged_tree(store, kernel, console)
+    project = project_for([Path()], console, verbose=verbose)
+    chosen = staged_tree(store, kernel, project, console)
     if stage is Stage.BPF:
         found = flags.bpf_flags(cpu=cpu, optimize=optimize)
     else:
         found = flags.front_flags(chosen.tree, libbpf=chosen.libbpf(libbpf), optimize=optimize)
+        found += [f"-I{folder}" for folder in project.include_dirs]
+        found += [f"-D{define}" for define in project.defines]
     say_used(chosen, console)
     if output.json:
         console.document({**used_to_json(chosen), "stage": stage.value, "flags": found})
@@ -81,6 +87,7 @@ def env(
     output: Output,
     kernel: KernelIfNamed = None,
     shell: Annotated[Shell, typer.Option("--shell", help="Whose syntax.")] = Shell.SH,
+    verbose: VerboseOption = False,
 ) -> None:
     """Print the variables by which bcc, bpftrace and scripts find a staged kernel's headers.
 
@@ -89,7 +96,8 @@ def env(
     from kheaders_adb.ebpf.variables import environment, format_environment
 
     console = Console.standard(output)
-    chosen = staged_tree(store, kernel, console)
+    project = project_for([Path()], console, verbose=verbose)
+    chosen = staged_tree(store, kernel, project, console)
     tree = chosen.tree
     host = {"arm64": "aarch64"}.get(platform.machine(), platform.machine())
     if host != tree.arch.machine:

@@ -28,7 +28,10 @@ def say_used(chosen: Chosen, console: Console) -> None:
 
 
 def used_to_json(chosen: Chosen) -> dict[str, Any]:
-    """The same for ``--json``, in the fields of ``pull --json``; ``arch`` is that of the headers."""
+    """The same for ``--json``, in the fields of ``pull --json``; ``arch`` is that of the headers.
+
+    ``project_file`` is the ``.kheaders.toml`` that was read.
+    """
     from kheaders_adb.cli.render import kernel_to_json, verdict_to_json
 
     return {
@@ -37,4 +40,5 @@ def used_to_json(chosen: Chosen) -> dict[str, Any]:
         "arch": chosen.tree.arch.name.lower(),
         "verdict": verdict_to_json(chosen.record.verdict),
         "tree": str(chosen.tree.root),
+        "project_file": None if chosen.project.path is None else str(chosen.project.path),
     }
