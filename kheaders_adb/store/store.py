@@ -67,9 +67,12 @@ class Store(Lookup):
         return cls(root, clock=clock, exists=paths.open_root(root, create=create))
 
     def within(self, time_left: TimeLeft) -> Store:
-        """The same store, for a run that has only so many seconds left, which are then all that it waits."""
+        """The same store, for a run that has only so many seconds left, which are then all that it waits.
+
+        What cannot be written down is the run's own to tell: other threads use the store meanwhile.
+        """
         bounded = Store(self.root, clock=self._clock, exists=self._exists)
-        bounded._books, bounded._case_sensitive = self._books, self._case_sensitive
+        bounded._case_sensitive = self._case_sensitive
         bounded._time_left = time_left
         return bounded
 
