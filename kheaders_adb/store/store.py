@@ -34,6 +34,11 @@ _PROBED_S = 5.0
 """A use lock is taken alone only for a moment, to see whether anybody holds it."""
 
 
+def _patience() -> float:
+    # No lambda: a store is handed to other processes among the options.
+    return PATIENCE_S
+
+
 class Store(Lookup):
     """A store on the host.  Several processes and threads may use one at the same time.
 
@@ -46,7 +51,7 @@ class Store(Lookup):
         self._clock = clock
         self._case_sensitive: bool | None = None
         self._books = Bookkeeper(root, clock)
-        self._time_left: TimeLeft = lambda: PATIENCE_S
+        self._time_left: TimeLeft = _patience
 
     @classmethod
     def open(
