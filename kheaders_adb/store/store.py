@@ -19,7 +19,7 @@ from kheaders_adb.store import choose, paths
 from kheaders_adb.store.bookkeeping import Bookkeeper
 from kheaders_adb.store.changes import Changes
 from kheaders_adb.store.faults import is_there, wrapped
-from kheaders_adb.store.locks import PATIENCE_S, TimeLeft, guarded, locked
+from kheaders_adb.store.locks import TimeLeft, guarded, locked, patient
 from kheaders_adb.store.lookup import Lookup
 from kheaders_adb.store.records import (
     DeviceRecord,
@@ -34,11 +34,6 @@ _PROBED_S = 5.0
 """A use lock is taken alone only for a moment, to see whether anybody holds it."""
 
 
-def _patience() -> float:
-    # No lambda: a store is handed to other processes among the options.
-    return PATIENCE_S
-
-
 class Store(Lookup):
     """A store on the host.  Several processes and threads may use one at the same time.
 
@@ -51,7 +46,7 @@ class Store(Lookup):
         self._clock = clock
         self._case_sensitive: bool | None = None
         self._books = Bookkeeper(root, clock)
-        self._time_left: TimeLeft = _patience
+        self._time_left: TimeLeft = patient
 
     @classmethod
     def open(
