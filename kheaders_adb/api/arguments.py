@@ -174,6 +174,17 @@ def path_of(path: str | Path | None, name: str) -> Path | None:
     raise UsageError(f"{name}: {path!r} is no path", hint="give a str or a Path")
 
 
+def text_of(text: str | None, name: str) -> str | None:
+    """A text, if there is one.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if text is None or isinstance(text, str):
+        return text
+    raise UsageError(f"{name}: {text!r} is no text")
+
+
 def choice(kind: type[E], value: E | str, name: str) -> E:
     """A member of an enum, or the one of that value.
 

@@ -218,7 +218,7 @@ class _Run:
             privilege=arguments.choice(Privilege, privilege, "privilege"),
             keep_root=keep_root,
             on_change=on_change or _warn,
-            su=settings.su_command(su_command),
+            su=settings.su_command(arguments.text_of(su_command, "su_command")),
         )
         patience_s = arguments.seconds(wait_s, "wait_s")
         return cls(arguments.store_of(store), options, patience_s, timeout_s)

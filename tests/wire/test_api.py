@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import threading
 from pathlib import Path
@@ -102,6 +103,7 @@ def test_the_deadline_of_a_device_of_ours_counts(
         ({"device": 7}, "type int is no device"),
         ({"device": Path("x")}, "is no device"),
         ({"device": ""}, "the serial is empty"),
+        ({"su_command": 7}, "su_command: 7 is no text"),
         ({"server": 5037}, "5037 is no adb server"),
         ({"server": ("localhost", "5037")}, "is no adb server"),
         ({"server": ("localhost", 0)}, "-P: '0' is not a TCP port"),
@@ -194,6 +196,15 @@ def test_all_devices_have_a_result_or_an_error_each(
     assert ("D-AWAY", "left out: it is in state 'unauthorized'") in notes
     archives = {device.kernel.archive_sha256: device.kernel.archive for device in (good, *twins)}
     assert store_problems(store, archives) == []
+
+
+def test_no_more_devices_at_once_than_wanted(server: Server, at: dict[str, Any]) -> None:
+    """One at a time: what is asked of one device is not mixed with what is asked of others."""
+    for number in range(6):
+        server.add_device(f"PHONE{number}", kernel=Kernel(headers=2))
+    kheaders_adb.ensure_all(**at, at_once=1)
+    asked = [serial for serial, _ in server.log if serial is not None]
+    assert [serial for serial, _ in itertools.groupby(asked)] == sorted(set(asked))
 
 
 def test_all_of_none(server: Server, at: dict[str, Any]) -> None:
