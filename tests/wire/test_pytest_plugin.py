@@ -211,3 +211,20 @@ def test_a_fixture_of_that_name_of_somebody_else(cli: Cli, server: Server, tmp_p
     said = run_pytest(cli, server, tmp_path, "--kheaders-serial=all", test=OWN)
     assert "1 passed" in said, said
     assert server.services(READ) == []
+
+
+FOREIGN = """
+import sys
+
+def test_it():
+    ours = {name for name in sys.modules if name.startswith("kheaders_adb.")}
+    assert ours == {"kheaders_adb.pytest_plugin"}
+"""
+
+
+def test_a_run_without_devices_imports_nothing_of_ours(
+    cli: Cli, server: Server, tmp_path: Path
+) -> None:
+    said = run_pytest(cli, server, tmp_path, "--kheaders-serial=all", test=FOREIGN)
+    assert "1 passed" in said, said
+    assert server.log == []
