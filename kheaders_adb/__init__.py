@@ -1,7 +1,7 @@
 """Pull a running kernel's headers over adb, prove that they belong to it, stage them for eBPF.
 
 >>> import kheaders_adb
->>> staged = kheaders_adb.ensure(serial="emulator-5554")  # doctest: +SKIP
+>>> staged = kheaders_adb.ensure("emulator-5554")  # doctest: +SKIP
 >>> staged.tree, staged.verdict.level  # doctest: +SKIP
 
 The names below are imported when they are first used: ``import kheaders_adb`` by itself costs nothing.
@@ -14,33 +14,42 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kheaders_adb import errors
-    from kheaders_adb.api import Staged, ensure
+    from kheaders_adb.api import Outcome, Staged, ensure, ensure_all
+    from kheaders_adb.device.device import Device
     from kheaders_adb.errors import KheadersError
-    from kheaders_adb.model import Level, Verdict, Via
+    from kheaders_adb.model import Level, Privilege, Verdict, Via
     from kheaders_adb.store import Store
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Device",
     "KheadersError",
     "Level",
+    "Outcome",
+    "Privilege",
     "Staged",
     "Store",
     "Verdict",
     "Via",
     "__version__",
     "ensure",
+    "ensure_all",
     "errors",
 ]
 
 _HOMES = {
+    "Device": "kheaders_adb.device.device",
     "KheadersError": "kheaders_adb.errors",
     "Level": "kheaders_adb.model",
+    "Outcome": "kheaders_adb.api",
+    "Privilege": "kheaders_adb.model",
     "Staged": "kheaders_adb.api",
     "Store": "kheaders_adb.store",
     "Verdict": "kheaders_adb.model",
     "Via": "kheaders_adb.model",
     "ensure": "kheaders_adb.api",
+    "ensure_all": "kheaders_adb.api",
 }
 
 

@@ -31,7 +31,7 @@ package: foreign exceptions are wrapped at the edge where they appear, with ``ra
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from kheaders_adb.model import Verdict
@@ -76,6 +76,14 @@ class KheadersError(Exception):
     def __str__(self) -> str:
         """``device: step: seen``, leaving out what is not known."""
         return ": ".join(part for part in (self.device, self.step, self.seen) if part)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle, whose own way calls the class with `seen` alone, which not every class takes."""
+        return _like, (type(self), self.args), vars(self)
+
+
+def _like(kind: type[KheadersError], args: tuple[Any, ...]) -> KheadersError:
+    return kind.__new__(kind, *args)
 
 
 class UsageError(KheadersError):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kheaders_adb.adb.select import Selection
     from kheaders_adb.adb.server import AdbServer
     from kheaders_adb.device.su import SuCommand
+    from kheaders_adb.project import Project
     from kheaders_adb.store import Store
 
 DEFAULT_TIMEOUT_S = 120.0
@@ -129,6 +130,22 @@ def links_path() -> Path:
 def clang(environ: Mapping[str, str] = os.environ) -> str | None:
     """The clang that the user has chosen with ``$CLANG``."""
     return environ.get("CLANG") or None
+
+
+def project(folder: Path, on_ignored: Callable[[str], None]) -> Project:
+    """The project that a folder is in, by its ``.kheaders.toml``; the search ends at the home folder.
+
+    Raises:
+        UsageError: that file is wrong.
+    """
+    from kheaders_adb.project import Project, find_project
+
+    try:
+        start = Path(os.path.realpath(folder))
+    except OSError:  # the folder that one is in has been removed
+        return Project()
+    home = Path(os.path.realpath(os.path.expanduser("~")))  # noqa: PTH111 - Path's raises without a home
+    return find_project(start, home, os.geteuid(), on_ignored)
 
 
 def open_store(path: Path | None = None) -> Store:

@@ -12,26 +12,19 @@ from __future__ import annotations
 
 import binascii
 import re
-import secrets
 import shlex
 from collections.abc import Iterator
 
+from kheaders_adb.adb.beginning import TRY_SHELL, Beginning, said, split_name
 from kheaders_adb.adb.shell import Stream
 from kheaders_adb.adb.wire import Wire
 from kheaders_adb.errors import TransferError
-from kheaders_adb.untrusted.text import one_line
 
 ENCODERS = ("base64", "toybox base64", "busybox base64", "openssl base64")
 """Commands that write stdin to stdout in base64."""
 
-_MAX_NOISE_BYTES = 64 * 1024
 _MAX_END_BYTES = 256 * 1024
 _BLANKS = b" \t\r\n"
-
-
-def new_mark() -> str:
-    """A mark that no output holds by chance."""
-    return f"@{secrets.token_hex(6)}"
 
 
 def marked(command: str, mark: str, *, encoder: str = "", held: bool = False) -> str:
@@ -42,14 +35,14 @@ def marked(command: str, mark: str, *, encoder: str = "", held: bool = False) ->
         encoder: what its output is to be written through; or empty.
         held: its stdin ends when a line comes, or the connection ends; else it has none.
     """
-    name = re.match("# .*\n", command)
+    name, rest = split_name(command)
     # The trap: a shell that a hangup ended would leave the command running under the number of a dead one.
     # What goes to stderr is kept in a variable, since the device may have no place for a file.  The command
     # is a word: not every shell understands a `case` inside of $().
     stdin = "" if held else " </dev/null"
-    word = shlex.quote(command[name.end() if name else 0 :])
+    word = shlex.quote(rest)
     return (
-        f"{name[0] if name else ''}trap : HUP INT TERM\nm={mark}\necho $m\n{'read -r x|' if held else ''}"
+        f"{name}trap : HUP INT TERM\nm={mark}\necho $m\n{'read -r x|' if held else ''}"
         f"{{ {{ e=$(exec{stdin} 2>&1 >&3 3>&-;eval {word}); }} 3>&1\n"
         f'printf "$m %s\\n%s\\n$m." $? "$e"; }}{encoder and "|"}{encoder}'
     )
@@ -164,28 +157,17 @@ class MarkedStream:
 
     def _content(self) -> Iterator[bytes]:
         """What follows the first mark, as it was written on the device."""
-        carried = iter(self._carrier)
-        head = b""
-        start = re.compile(re.escape(self._mark) + rb"(\r*)\n")
-        while (found := start.search(head)) is None:
-            if len(head) > _MAX_NOISE_BYTES:
-                raise self.lost("the device says too much before the command's output")
-            part = next(carried, b"")
-            if not part:
-                said = one_line(head.decode("utf-8", "replace").strip())[:200]
-                raise self.lost(f"the command did not begin{said and f' ({said})'}")
-            head += part
-        self.on_terminal = bool(found[1])
-        chunks = self._chain(head[found.end() :], carried)
+        beginning = Beginning(self._mark.decode(), iter(self._carrier), self)
+        if not beginning.is_there:
+            words = said(beginning.noise)
+            error = self.lost(f"the command did not begin{words and f' ({words})'}")
+            error.hint = TRY_SHELL if words else error.hint
+            raise error
+        self.on_terminal = beginning.on_terminal
+        chunks = beginning.output()
         if self._is_encoded:
             return self._decoded(chunks)
         return _without_returns(chunks) if self.on_terminal else chunks
-
-    @staticmethod
-    def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-        if first:
-            yield first
-        yield from rest
 
     def _decoded(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         pending = b""

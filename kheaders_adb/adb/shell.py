@@ -36,13 +36,11 @@ class ShellResult:
 
 
 class Stream(Protocol):
-    """A running command: iterating yields its stdout, and ends normally only where all of it came.
+    """A running command: iterating yields its stdout, and ends normally only where all of it came."""
 
-    Attributes:
-        exit_code: the command's; None before its end.
-    """
-
-    exit_code: int | None
+    @property
+    def exit_code(self) -> int | None:
+        """The command's; None before its end."""
 
     @property
     def stderr(self) -> bytes:

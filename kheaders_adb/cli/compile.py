@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from kheaders_adb import settings
-from kheaders_adb.cli.console import Console
+from kheaders_adb.cli.console import Console, error_to_json
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.cli.headers import (
     Chosen,
@@ -21,7 +21,9 @@ from kheaders_adb.cli.headers import (
     OptimizeOption,
     tree_for,
 )
-from kheaders_adb.errors import UsageError
+from kheaders_adb.cli.projects import VerboseOption, project_for
+from kheaders_adb.cli.used import say_used, used_to_json
+from kheaders_adb.errors import CompileError, UsageError
 
 if TYPE_CHECKING:
     from kheaders_adb.ebpf.compile import CompileOptions
@@ -97,6 +99,7 @@ def compile_(
         ),
     ] = None,
     libbpf: LibbpfOption = None,
+    verbose: VerboseOption = False,
     for_clang: ForClang = None,
 ) -> None:
     """Compile BPF programs against a kernel's own headers.
@@ -108,18 +111,20 @@ def compile_(
     from kheaders_adb.ebpf.programs import check_paths
 
     console = Console.standard(output)
-    _look_at(include_dirs, console)
+    project = project_for([source.parent for source in sources], console, verbose=verbose)
+    folders = (*(include_dirs or ()), *project.include_dirs)
+    _look_at(folders, console)
     programs = [(source, _object_for(source, out, len(sources))) for source in sources]
     for program in programs:
         check_paths(*program)
-    chosen = tree_for(target, store, kernel, console, module=module)
+    chosen = tree_for(target, store, kernel, project, console, module=module)
     options = _options(
         chosen,
         console,
         libbpf,
         _Given(
-            tuple(defines or ()),
-            tuple(include_dirs or ()),
+            project.defines_besides(tuple(defines or ())),
+            folders,
             optimize,
             cpu,
             debug,
@@ -127,18 +132,33 @@ def compile_(
             tuple(for_clang or ()),
         ),
     )
-    with chosen.in_use():
-        written = compile_programs(
-            chosen.tree,
-            programs,
-            options,
-            console.diagnostics,
-            parallel=jobs or os.cpu_count() or 1,
-        )
-    if output.json:
-        console.document(
-            {"tree": str(chosen.tree.root), "objects": [str(path) for path in written]}
-        )
+    say_used(chosen, console)
+    said: list[bytes] = []
+
+    def on_diagnostics(text: bytes) -> None:
+        console.diagnostics(text)
+        said.append(text)
+
+    def document(**result: Any) -> None:
+        if output.json:
+            from kheaders_adb.ebpf.diagnostics import parse_diagnostics
+
+            heard = [asdict(each) for text in said for each in parse_diagnostics(text)]
+            console.document({**used_to_json(chosen), "diagnostics": heard, **result})
+
+    try:
+        with chosen.in_use():
+            written = compile_programs(
+                chosen.tree,
+                programs,
+                options,
+                on_diagnostics,
+                parallel=jobs or os.cpu_count() or 1,
+            )
+    except CompileError as error:
+        document(error=error_to_json(error))
+        raise
+    document(objects=[str(path) for path in written])
 
 
 def compdb(
@@ -155,6 +175,7 @@ def compdb(
     defines: DefineOption = None,
     include_dirs: IncludeOption = None,
     libbpf: LibbpfOption = None,
+    verbose: VerboseOption = False,
     for_clang: ForClang = None,
 ) -> None:
     """Add programs to compile_commands.json, so that clangd finds the kernel's headers.
@@ -165,17 +186,26 @@ def compdb(
     from kheaders_adb.untrusted import host_file
 
     console = Console.standard(output)
-    _look_at(include_dirs, console)
+    project = project_for([source.parent for source in sources], console, verbose=verbose)
+    folders = (*(include_dirs or ()), *project.include_dirs)
+    _look_at(folders, console)
     for source in sources:
         host_file.require(source, host_file.Kind.FILE, step="adding to the compilation database")
-    chosen = tree_for(target, store, kernel, console, module=module)
-    given = _Given(tuple(defines or ()), tuple(include_dirs or ()), extra=tuple(for_clang or ()))
+    chosen = tree_for(target, store, kernel, project, console, module=module)
+    given = _Given(
+        project.defines_besides(tuple(defines or ())), folders, extra=tuple(for_clang or ())
+    )
     options = _options(chosen, console, libbpf, given)
     here = Path.cwd()
     update(out, [entry(chosen.tree, source, here, options) for source in sources])
+    say_used(chosen, console)
     if output.json:
         console.document(
-            {"database": str(out), "files": [str(here / source) for source in sources]}
+            {
+                **used_to_json(chosen),
+                "database": str(out),
+                "files": [str(here / source) for source in sources],
+            }
         )
     else:
         console.say(f"{out}: {len(sources)} of its entries are for {chosen.tree.release}")
@@ -209,15 +239,16 @@ def _options(
         cpu=given.cpu,
         debug=given.debug,
         dependencies=given.dependencies,
-        color=console.colour,
+        # Colours would stand in the words that --json has.
+        color=console.colour and not console.wanted.json,
         extra=given.extra,
     )
 
 
-def _look_at(include_dirs: list[Path] | None, console: Console) -> None:
+def _look_at(include_dirs: tuple[Path, ...], console: Console) -> None:
     from kheaders_adb.ebpf.programs import absent_folders
 
-    for folder in absent_folders(include_dirs or []):
+    for folder in absent_folders(include_dirs):
         console.warn(f"-I {folder}: there is no such folder")
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import enum
 import platform
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kheaders_adb.cli.console import Console
-from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
+from kheaders_adb.cli.groups import KernelIfNamed, Output, StoreChoice
 from kheaders_adb.cli.headers import CpuOption, LibbpfOption, OptimizeOption, staged_tree
+from kheaders_adb.cli.projects import VerboseOption, project_for
+from kheaders_adb.cli.used import say_used, used_to_json
 from kheaders_adb.ebpf.variables import Shell
 
 
@@ -32,7 +35,7 @@ class Format(enum.StrEnum):
 def cflags(
     store: StoreChoice,
     output: Output,
-    kernel: Kernel = "latest",
+    kernel: KernelIfNamed = None,
     stage: Annotated[
         Stage,
         typer.Option(
@@ -48,6 +51,7 @@ def cflags(
     libbpf: LibbpfOption = None,
     optimize: OptimizeOption = "2",
     cpu: CpuOption = "v2",
+    verbose: VerboseOption = False,
 ) -> None:
     """Print clang's flags for a staged kernel's headers.
 
@@ -57,13 +61,17 @@ def cflags(
     from kheaders_adb.ebpf import flags
 
     console = Console.standard(output)
-    chosen = staged_tree(store, kernel, console)
+    project = project_for([Path()], console, verbose=verbose)
+    chosen = staged_tree(store, kernel, project, console)
     if stage is Stage.BPF:
         found = flags.bpf_flags(cpu=cpu, optimize=optimize)
     else:
         found = flags.front_flags(chosen.tree, libbpf=chosen.libbpf(libbpf), optimize=optimize)
+        found += [f"-I{folder}" for folder in project.include_dirs]
+        found += [f"-D{define}" for define in project.defines]
+    say_used(chosen, console)
     if output.json:
-        console.document({"stage": stage.value, "tree": str(chosen.tree.root), "flags": found})
+        console.document({**used_to_json(chosen), "stage": stage.value, "flags": found})
         return
     match form:
         case Format.SHELL:
@@ -77,8 +85,9 @@ def cflags(
 def env(
     store: StoreChoice,
     output: Output,
-    kernel: Kernel = "latest",
+    kernel: KernelIfNamed = None,
     shell: Annotated[Shell, typer.Option("--shell", help="Whose syntax.")] = Shell.SH,
+    verbose: VerboseOption = False,
 ) -> None:
     """Print the variables by which bcc, bpftrace and scripts find a staged kernel's headers.
 
@@ -87,7 +96,9 @@ def env(
     from kheaders_adb.ebpf.variables import environment, format_environment
 
     console = Console.standard(output)
-    tree = staged_tree(store, kernel, console).tree
+    project = project_for([Path()], console, verbose=verbose)
+    chosen = staged_tree(store, kernel, project, console)
+    tree = chosen.tree
     host = {"arm64": "aarch64"}.get(platform.machine(), platform.machine())
     if host != tree.arch.machine:
         console.say(
@@ -95,7 +106,8 @@ def env(
             f"({host}) cannot compile with them, but can on the device: see `kheaders-adb push`"
         )
     variables = environment(tree)
+    say_used(chosen, console)
     if output.json:
-        console.document({"environment": variables})
+        console.document({**used_to_json(chosen), "environment": variables})
     else:
         console.value(format_environment(variables, shell).rstrip("\n"))

@@ -135,11 +135,10 @@ class StoreChoice:
         return settings.open_store(self.store)
 
 
-Kernel = Annotated[
-    str,
-    typer.Argument(
-        metavar="[KERNEL]",
-        help="A key prefix, a release or its beginning if unique, @SERIAL, or 'latest'.",
-        show_default=False,
-    ),
-]
+_KERNEL = typer.Argument(
+    metavar="[KERNEL]",
+    help="A key prefix, a release or its beginning if unique, @SERIAL, or 'latest'.",
+    show_default=False,
+)
+Kernel = Annotated[str, _KERNEL]
+KernelIfNamed = Annotated[str | None, _KERNEL]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kheaders_adb.device.device import Device
     from kheaders_adb.ebpf.headers import HeaderTree
     from kheaders_adb.model import Staged
+    from kheaders_adb.project import Project
     from kheaders_adb.store import KernelRecord, Store
 
 LibbpfOption = Annotated[
@@ -49,15 +50,25 @@ CpuOption = Annotated[
 
 #: How often headers are staged again that others have removed before they could be used.
 _ATTEMPTS = 5
+_DEFAULT = "latest"
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A tree, the store that it is in, and the record of its kernel there."""
+    """A tree, the store that it is in, the record of its kernel there, and the device that runs it.
+
+    Attributes:
+        serial: the device's, asked now or seen when it was last used; None if there never was one.
+        project: the project that it is used for.
+        of_how_many: how many kernels it was taken from by default; 0 where it was named.
+    """
 
     tree: HeaderTree
     store: Store
     record: KernelRecord
+    serial: str | None
+    project: Project
+    of_how_many: int = 0
 
     def in_use(self) -> AbstractContextManager[None]:
         """Keep gc and remove from taking the tree while in the block."""
@@ -76,28 +87,46 @@ def names_a_device(target: Target) -> bool:
     return any(flags) or settings.serial_of_environment() is not None
 
 
-def staged_tree(choice: StoreChoice, kernel: str, console: Console) -> Chosen:
-    """The tree of a staged kernel; no device is asked."""
+def staged_tree(
+    choice: StoreChoice, kernel: str | None, project: Project, console: Console
+) -> Chosen:
+    """The tree of a staged kernel; if None is named, of the project's or the one last used.
+
+    No device is asked.
+    """
+    from kheaders_adb.store.choose import last_seen_on
+
     store = choice.open()
-    record = find_kernel(store, kernel, console, to_use=True)
+    named = kernel if kernel is not None else project.kernel
+    try:
+        record = find_kernel(store, _DEFAULT if named is None else named, console, to_use=True)
+    except UsageError as error:
+        if kernel is None and named is not None:
+            error.add_note(f"{project.path} names this kernel")
+        raise
     with store.in_use_if_there(record) as is_there:  # else it may vanish between two of its files
         if not is_there:
             raise tree_gone(store, record)
         tree = _read(store, record)
     for note in store.take_notes():
         console.say(f"  note: {note}")
-    return _caution(Chosen(tree, store, record), console)
+    serial = named[1:] if named and named.startswith("@") else last_seen_on(store, record)
+    of_how_many = len(store.records()) if named is None else 0
+    return _caution(Chosen(tree, store, record, serial, project, of_how_many), console)
 
 
 def tree_for(
     target: Target,
     choice: StoreChoice,
     kernel: str | None,
+    project: Project,
     console: Console,
     *,
     module: Path | None = None,
 ) -> Chosen:
     """The tree of a device's kernel, staged now if need be; without a device, of a staged kernel.
+
+    A kernel or a device that the user names counts more than the project's kernel.
 
     Raises:
         UsageError: both a device and a kernel are named on the command line, or a module without a device.
@@ -111,17 +140,17 @@ def tree_for(
             raise UsageError(
                 "--kernel and --module exclude each other", hint="leave one of the two out"
             )
-        return staged_tree(choice, kernel, console)
+        return staged_tree(choice, kernel, project, console)
     if not names_a_device(target):
         if module is not None:
             raise UsageError(
                 "--module is for the kernel of a device, and none is named",
                 hint="name the device with -s, or leave --module out",
             )
-        return staged_tree(choice, "latest", console)
+        return staged_tree(choice, None, project, console)
     with kept_for(target, choice, console, module) as kept:
         tree = _read(kept.store, kept.record)
-    return _caution(Chosen(tree, kept.store, kept.record), console)
+    return _caution(Chosen(tree, kept.store, kept.record, kept.staged.serial, project), console)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,10 @@ from kheaders_adb.device.probe import Probe
 from kheaders_adb.kernel.config import parse_config
 
 ROOT = "use a userdebug build (`adb root`) or a rooted device"
+OTHER_DOMAIN = (
+    'let su run commands in another domain: try --su-command "su -mm", and in the app that manages root give '
+    "the shell (com.android.shell) the default profile; else use a userdebug build (`adb root`)"
+)
 GIVE_MODULE = "give the kheaders.ko of this kernel's build: --module FILE"
 # kernel/Makefile leaves the archive there; `import` matches it with the device like any other.
 BUILT_IN = (
@@ -40,14 +44,15 @@ def setting_of(probe: Probe) -> Setting:
 
 
 def for_root_only(probe: Probe) -> str:
-    """What to do about an archive that is there, for root."""
+    """What to do about an archive that is there, for root, or for another root than this one."""
+    root = OTHER_DOMAIN if probe.is_root else ROOT
     # Where a module shows it, or the configuration is not that of this kernel, a module may be had.
     setting = Setting.MODULE if probe.module_loaded else setting_of(probe)
     if setting is Setting.BUILT_IN:
-        return f"{ROOT}; {BUILT_IN}"
+        return f"{root}; {BUILT_IN}"
     carve = (
         "carve it out of the kheaders.ko of this kernel's build: --module kheaders.ko --via carve"
     )
     if setting is Setting.MODULE:
-        return f"{ROOT}, or {carve}"
-    return f"{ROOT}; if this kernel was built with CONFIG_IKHEADERS=m, {carve}"
+        return f"{root}, or {carve}"
+    return f"{root}; if this kernel was built with CONFIG_IKHEADERS=m, {carve}"

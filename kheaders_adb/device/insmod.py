@@ -13,11 +13,13 @@ from kheaders_adb.device.refusals import (
     DISABLED,
     FORBIDDEN,
     FORMAT_SEEN,
+    GONE,
     INSMOD,
     LOG_RULES,
     NOT_ROOT,
     TOOL_RULES,
     UNKNOWN,
+    UNOPENED,
     Refusal,
 )
 
@@ -56,7 +58,12 @@ def lines_after(run: str, before: Sequence[str], log: str) -> list[str]:
 
 
 def explain_insmod(
-    text: str, log: str, *, modules_disabled: bool | None, uid: int | None
+    text: str,
+    log: str,
+    *,
+    modules_disabled: bool | None,
+    uid: int | None,
+    opened: bool = True,
 ) -> Refusal:
     """The cause of a failed ``insmod`` and what to do about it.
 
@@ -65,7 +72,12 @@ def explain_insmod(
         log: the kernel log's lines since the attempt.
         modules_disabled: ``kernel.modules_disabled``, if known.
         uid: the user that ran it, if known.
+        opened: whether the shell could open the file; else ``insmod`` was not even run, and `text` is the
+            shell's.
     """
+    if not opened:
+        refusal = GONE if "no such file" in text.lower() else UNOPENED
+        return replace(refusal, said=text.strip())
     lines = log.splitlines()
     for rule in LOG_RULES:
         for line in reversed(lines):

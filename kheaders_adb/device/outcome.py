@@ -20,6 +20,9 @@ from kheaders_adb.errors import (
 from kheaders_adb.model import HeaderSource, SourceKind
 from kheaders_adb.untrusted.text import one_line
 
+_NOT_OPENED = "98"
+"""The code with which a load ends whose file the shell may not open; see `scripts/load.sh`."""
+
 
 class ArchiveGoneError(TransferError):
     """The archive that the probe saw is gone: whoever had its module loaded has unloaded it."""
@@ -268,7 +271,9 @@ class Reading:
         noise = " ".join(events.noise)
         if "Permission denied" in noise and received_bytes == 0:
             return PrivilegeError(
-                f"{path} may be read by root only",
+                f"{path} may not be read, not even by root"
+                if self.probe.is_root
+                else f"{path} may be read by root only",
                 step=self.step,
                 device=self.serial,
                 hint=for_root_only(self.probe),
@@ -286,7 +291,11 @@ class Reading:
         text = events.text("text").strip().replace("/proc/self/fd/0", name)
         log = "\n".join(lines_after(events.run, events.said.get("before", []), events.text("log")))
         refusal = explain_insmod(
-            text, log, modules_disabled=self.probe.modules_disabled, uid=self.probe.uid
+            text,
+            log,
+            modules_disabled=self.probe.modules_disabled,
+            uid=self.probe.uid,
+            opened=events.last("refused") != _NOT_OPENED,
         )
         said = one_line(refusal.said)
         error = ModuleRefusedError(

@@ -15,6 +15,9 @@ from kheaders_adb.errors import PrivilegeError
 from kheaders_adb.model import Privilege
 from kheaders_adb.store.changes import Changes
 
+POWERLESS = "root by su, but its domain may not read it"
+"""What is said of a su that gives uid 0 without what uid 0 may do elsewhere."""
+
 
 @dataclass(frozen=True, slots=True)
 class Raised:
@@ -22,7 +25,7 @@ class Raised:
 
     Attributes:
         about: the probe, by root if that was to be had.
-        refusals: why it was not, way by way; empty if it was.
+        refusals: why it was not, or is of no use, way by way; empty if it was.
     """
 
     about: Probe
@@ -80,7 +83,8 @@ def raised(
 ) -> Iterator[Raised]:
     """Root on `device` for the body of the ``with``, as far as `wanted` allows and the device grants.
 
-    Su comes before ``adb root``, which ends other sessions on the device.  An ``adb root`` made here is
+    Su comes before ``adb root``, which ends other sessions on the device, unless it gives a root that may not
+    read the headers either.  An ``adb root`` made here is
     undone after the body, unless `keep_root`; so is one of another run that has ended meanwhile.
 
     Args:
@@ -116,7 +120,9 @@ def raised(
             yield root
         except PrivilegeError as error:
             # Where a su was looked for in vain; adbd's refusal, if only that was wanted, is another matter.
-            if wanted in (Privilege.AUTO, Privilege.SU) and (root is None or root.refusals):
+            if wanted in (Privilege.AUTO, Privilege.SU) and (
+                root is None or (root.refusals and not root.about.is_root)
+            ):
                 name_managers(error, device, su or SuCommand())
             raise
 
@@ -137,18 +143,27 @@ def _raise(
     if ways.su is not None:
         undo.callback(setattr, device, "su", None)
         try:
-            return Raised(become_root(device, ways.su, say))
+            by_su = become_root(device, ways.su, say)
         except PrivilegeError as error:
             if wanted is Privilege.SU:
                 raise
             refusals.insert(0, error.seen)
+        else:
+            if not by_su.is_powerless:
+                return Raised(by_su)
+            refusals.insert(0, POWERLESS)
+            if wanted is Privilege.SU:
+                return Raised(by_su, tuple(refusals))
+            about = by_su
     if ways.restarts_adbd:
+        through, device.su = device.su, None
         try:
             become_adbd_root()
         except PrivilegeError as error:
             if wanted is Privilege.ADBD:
                 raise
             refusals.append(error.seen)
+            device.su = through
         else:
             return Raised(probe(device))
     return Raised(about, tuple(refusals))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import PurePosixPath
 
+from kheaders_adb.adb.beginning import TRY_SHELL
 from kheaders_adb.adb.deadline import Deadline
 from kheaders_adb.adb.sync import FileFailedError, receive_file
 from kheaders_adb.adb.wire import ServiceFailedError, Wire
@@ -119,6 +120,12 @@ class Probe:
         return self.uid == 0
 
     @property
+    def is_powerless(self) -> bool:
+        """Whether root sees the headers and may read none of them: SELinux may give a su such a domain."""
+        files = (*self.archives, *self.modules)
+        return self.is_root and bool(files) and not any(file.readable for file in files)
+
+    @property
     def place(self) -> HeadersPlace:
         """Where the headers are."""
         if self.archives:
@@ -134,7 +141,7 @@ class ProbeFailedError(TransferError):
     """
 
     def __init__(self, seen: str, *, said: str, step: str, device: str) -> None:
-        super().__init__(seen, step=step, device=device)
+        super().__init__(seen, step=step, device=device, hint=TRY_SHELL)
         self.said = said
 
 

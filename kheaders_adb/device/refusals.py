@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from kheaders_adb.device.advice import OTHER_DOMAIN
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -188,6 +190,12 @@ LOG_RULES: tuple[RefusalRule, ...] = (
     ),
 )
 
+GONE = Refusal(
+    "missing",
+    "the module file is not there any more",
+    "run the same command again, so that it is looked for anew",
+)
+
 TOOL_RULES: tuple[RefusalRule, ...] = (
     RefusalRule(
         "no-insmod",
@@ -223,15 +231,14 @@ TOOL_RULES: tuple[RefusalRule, ...] = (
         f"use a rooted device, {_CARVE}",
     ),
     RefusalRule(
-        "missing",
+        GONE.cause,
         re.compile(
             r"insmod: \S+: No such file|can't (?:insert|open|read) '[^']*': No such file"
-            # kmod, if it is the file that is missing; the shell, which opens it first.
+            # kmod, if it is the file that is missing.
             r"|could not load module [^:]*: No such file"
-            r"|(?:can't|cannot) open [^:]*: [Nn]o such file|line \d+: [^:]*: No such file"
         ),
-        "the module file is not there any more",
-        "run the same command again, so that it is looked for anew",
+        GONE.seen,
+        GONE.hint,
     ),
     RefusalRule(
         "unresolved",
@@ -277,5 +284,10 @@ NOT_ROOT = Refusal("not-root", "only root may load modules", f"use a rooted devi
 UNKNOWN = Refusal(
     "unknown", "the kernel refused the module", f"see `dmesg` on the device; {_BUILD_MATCHING}"
 )
+UNOPENED = Refusal(
+    "unopened",
+    "this shell cannot open the module file",
+    f"{OTHER_DOMAIN}; or give the same module from the build: --module kheaders.ko",
+)
 #: Those that are known by more than words.
-OTHERS = (DISABLED, FORBIDDEN, NOT_ROOT, UNKNOWN)
+OTHERS = (DISABLED, FORBIDDEN, NOT_ROOT, UNKNOWN, UNOPENED)

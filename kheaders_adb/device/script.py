@@ -8,10 +8,13 @@ processes, or stands in for a device, sees what it is.
 from __future__ import annotations
 
 import functools
+import re
 import shlex
 from pathlib import Path, PurePosixPath
 
 FOLDER = Path(__file__).with_name("scripts")
+_PLAIN = re.compile(r"[A-Za-z0-9 *:/._-]*")
+"""What is the same in quotes of either kind."""
 
 
 def compose(*names: str, **variables: str | int | PurePosixPath) -> str:
@@ -32,7 +35,12 @@ def name_line(name: str) -> str:
 
 def quote(word: str | PurePosixPath) -> str:
     """`word` as one word of a POSIX shell, whatever it holds."""
-    return shlex.quote(str(word))
+    text = str(word)
+    quoted = shlex.quote(text)
+    if quoted != text and _PLAIN.fullmatch(text):
+        # A su, and a shell without protocol, quote it all again, which makes five characters of each '.
+        return f'"{text}"'
+    return quoted
 
 
 @functools.cache

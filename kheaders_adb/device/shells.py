@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from kheaders_adb.adb.beginning import TRY_SHELL, BegunStream, beginning_with, new_mark
 from kheaders_adb.adb.deadline import Deadline
-from kheaders_adb.adb.marked import ENCODERS, MarkedStream, RawStream, marked, new_mark
+from kheaders_adb.adb.marked import ENCODERS, MarkedStream, RawStream, marked
 from kheaders_adb.adb.shell import ShellResult, ShellStream, Stream, collect
 from kheaders_adb.adb.wire import ServiceFailedError, Wire
 from kheaders_adb.device.su import Su
@@ -104,11 +105,15 @@ class Shell:
         Raises:
             NoHeadersError: this shell cannot do that.
         """
-        inner = outer = ""
+        begin = inner = outer = ""
+        if su is not None and su.encoder:
+            inner = new_mark()
+            command = marked(command, inner, encoder=su.encoder if binary else "")
+        elif self.is_v2 or su is not None:
+            # A su and its linker may say something of their own, too.
+            begin = new_mark()
+            command = beginning_with(begin, command)
         if su is not None:
-            if su.encoder:
-                inner = new_mark()
-                command = marked(command, inner, encoder=su.encoder if binary else "")
             command = su.run(command)
         encoder = self.encoder if binary else ""
         if binary:
@@ -132,6 +137,8 @@ class Shell:
             # A terminal echoes a line, but not its own end of input (^D), which ends a `read` as well.
             end = (b"\x04" if self.on_terminal else b"\n") if held else b""
             stream = MarkedStream(RawStream(wire, end), outer, is_encoded=encoder != "")
+        if begin:
+            return BegunStream(stream, begin)
         return MarkedStream(stream, inner, is_encoded=binary) if inner else stream
 
 
@@ -167,7 +174,7 @@ def find_shell(open_until: OpenUntil, deadline: Deadline, *, step: str, device: 
             failed.append(f"{shell.service} {error.seen}")
     seen = f"it runs no command whose end can be seen ({'; '.join(failed)})"
     if broken is not None:
-        raise TransferError(seen, step=step, device=device) from broken
+        raise TransferError(seen, step=step, device=device, hint=TRY_SHELL) from broken
     raise NoHeadersError(
         seen, step=step, device=device, hint="see whether `adb shell id` works on it at all"
     )

@@ -138,9 +138,9 @@ def _check_machine(machine: str, facts: ArchiveFacts) -> Check:
         same = built == machine or (pattern is not None and pattern.fullmatch(machine) is not None)
         verdicts.append(same or built == wide)
     else:
-        same = _srcarch(machine) == facts.srcarch and machine != "i686"
-    if facts.srcarch is not None and (family := _srcarch(machine)) is not None:
-        compatible = wide is not None and _srcarch(wide) == facts.srcarch
+        same = srcarch_of(machine) == facts.srcarch and machine != "i686"
+    if facts.srcarch is not None and (family := srcarch_of(machine)) is not None:
+        compatible = wide is not None and srcarch_of(wide) == facts.srcarch
         verdicts.append(family == facts.srcarch or compatible)
     if not verdicts:
         status = CheckStatus.UNKNOWN
@@ -153,8 +153,14 @@ def _check_machine(machine: str, facts: ArchiveFacts) -> Check:
     return _check("machine", status, machine, found, note)
 
 
-def _srcarch(machine: str) -> str | None:
+def srcarch_of(machine: str) -> str | None:
+    """The directory under ``arch/`` for what ``uname -m`` says; None for one that is not known."""
     return next((arch for pattern, arch in _SRCARCH if pattern.fullmatch(machine)), None)
+
+
+def is_srcarch(name: str) -> bool:
+    """Whether it is one of the directories that `srcarch_of` gives."""
+    return any(name == arch for _, arch in _SRCARCH)
 
 
 def _check_builder(identity: KernelIdentity, facts: ArchiveFacts) -> Check:

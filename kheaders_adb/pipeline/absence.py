@@ -31,6 +31,11 @@ def absence_error(
     if probe.archives:
         kind: type[NoHeadersError] = PrivilegeError
         seen = f"{probe.archives[0].path} is there, but only root may read it, and not {shell}"
+        if probe.is_root:
+            seen = (
+                f"{probe.archives[0].path} is there, but not even root may read it"
+                f"{told and f' ({told})'}"
+            )
         hint = for_root_only(probe)
     else:
         kind, why, hint = _not_shown(probe, shell)

@@ -54,6 +54,24 @@ def ensure_selected(
         KheadersError: that of the last attempt, as of `ensure` and of selecting a device.
     """
 
+    def find() -> Device:
+        device = Device.select(server, selection, deadline)
+        if on_device is not None:
+            on_device(device)
+        return device
+
+    return ensure_patiently(find, store, options, deadline=deadline, wait_s=wait_s)
+
+
+def ensure_patiently(
+    find: Callable[[], Device],
+    store: Store,
+    options: Options,
+    *,
+    deadline: Deadline,
+    wait_s: float = 0.0,
+) -> tuple[Staged, Device]:
+    """As `ensure_selected`, for a device that `find` gives, at each attempt."""
     if options.module is not None:
         from kheaders_adb.archive.pack import require_module
 
@@ -61,9 +79,7 @@ def ensure_selected(
         require_module(options.module)
 
     def attempt() -> tuple[Staged, Device]:
-        device = Device.select(server, selection, deadline)
-        if on_device is not None:
-            on_device(device)
+        device = find()
         return ensure(device, store, options), device
 
     return patiently(attempt, wait_s=wait_s, deadline=deadline, say=options.on_note)

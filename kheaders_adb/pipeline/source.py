@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath, PurePosixPath
 
 from kheaders_adb.archive.carve import carve
+from kheaders_adb.device.advice import OTHER_DOMAIN
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.probe import DeviceFile, Probe, parse_boot_id
 from kheaders_adb.device.script import quote
@@ -309,10 +310,11 @@ def require_modules(serial: str, probe: Probe, via: Via) -> list[DeviceFile]:
         raise PrivilegeError(
             f"{modules[0].path} can neither be loaded ({obstacle}) nor read"
             if obstacle is not None
-            else f"{modules[0].path} cannot be read, not even as root",
+            else f"{modules[0].path} cannot be read, not even as root{_refusals(probe)}",
             step="choosing a source",
             device=serial,
-            hint="use a rooted device, or give the same module from the build: --module kheaders.ko",
+            hint=f"{OTHER_DOMAIN if probe.is_root else 'use a rooted device'}, or give the same module from "
+            "the build: --module kheaders.ko",
         )
     return modules
 

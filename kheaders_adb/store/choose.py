@@ -86,6 +86,20 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
     )
 
 
+def last_seen_on(store: Lookup, record: KernelRecord) -> str | None:
+    """The device that was last seen running a kernel; else the one that it was staged for, if any.
+
+    Raises:
+        StoreError: the disk failed.
+    """
+    seen = [
+        (device.seen_at or 0.0, device.serial)
+        for device in store.devices()
+        if device.kernel == record.key and device.tree in (None, record.tree)
+    ]
+    return max(seen)[1] if seen else record.serial
+
+
 def _latest(store: Lookup, records: list[KernelRecord]) -> KernelRecord:
     last, last_at = records[0], records[0].staged_at
     for device in store.devices():

@@ -28,6 +28,11 @@ PATIENCE_S = 60.0
 TimeLeft = Callable[[], float]
 
 
+def patient() -> float:
+    """As if any time were left; no lambda, since a store may be handed to another process."""
+    return PATIENCE_S
+
+
 def try_lock(fd: int, *, exclusive: bool) -> bool:
     """Take the lock on an open file if that is possible at once.
 
@@ -111,9 +116,7 @@ def locked(path: Path, *, exclusive: bool, timeout_s: float, purpose: str) -> It
 
 
 @contextmanager
-def guarded(
-    root: Path, *, exclusive: bool, time_left: TimeLeft = lambda: PATIENCE_S
-) -> Iterator[None]:
+def guarded(root: Path, *, exclusive: bool, time_left: TimeLeft = patient) -> Iterator[None]:
     """Hold the store's own lock: shared to find, use or make something, exclusive to publish or remove.
 
     Args:

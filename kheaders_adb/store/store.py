@@ -19,7 +19,7 @@ from kheaders_adb.store import choose, paths
 from kheaders_adb.store.bookkeeping import Bookkeeper
 from kheaders_adb.store.changes import Changes
 from kheaders_adb.store.faults import is_there, wrapped
-from kheaders_adb.store.locks import PATIENCE_S, TimeLeft, guarded, locked
+from kheaders_adb.store.locks import TimeLeft, guarded, locked, patient
 from kheaders_adb.store.lookup import Lookup
 from kheaders_adb.store.records import (
     DeviceRecord,
@@ -46,7 +46,7 @@ class Store(Lookup):
         self._clock = clock
         self._case_sensitive: bool | None = None
         self._books = Bookkeeper(root, clock)
-        self._time_left: TimeLeft = lambda: PATIENCE_S
+        self._time_left: TimeLeft = patient
 
     @classmethod
     def open(
@@ -67,9 +67,12 @@ class Store(Lookup):
         return cls(root, clock=clock, exists=paths.open_root(root, create=create))
 
     def within(self, time_left: TimeLeft) -> Store:
-        """The same store, for a run that has only so many seconds left, which are then all that it waits."""
+        """The same store, for a run that has only so many seconds left, which are then all that it waits.
+
+        What cannot be written down is the run's own to tell: other threads use the store meanwhile.
+        """
         bounded = Store(self.root, clock=self._clock, exists=self._exists)
-        bounded._books, bounded._case_sensitive = self._books, self._case_sensitive
+        bounded._case_sensitive = self._case_sensitive
         bounded._time_left = time_left
         return bounded
 

@@ -88,7 +88,7 @@ def test_the_python_api_does_what_pull_does(boot: Boot, tmp_path: Path) -> None:
     device = boot("x86_64-builtin")
     script = (
         "import kheaders_adb\n"
-        f"staged = kheaders_adb.ensure(serial={device.serial!r})\n"
+        f"staged = kheaders_adb.ensure({device.serial!r})\n"
         "print(staged.verdict.level, staged.tree)"
     )
     done = subprocess.run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 from typing import Any
 
@@ -92,3 +94,14 @@ def test_fields_of_their_own() -> None:
     error = UnsafeArchiveError("x", rule="path-escapes", member="../a", device="X1")
     assert (error.rule, error.member, error.device) == ("path-escapes", "../a", "X1")
     assert error.hint == UnsafeArchiveError.default_hint
+
+
+@pytest.mark.parametrize("kind", classes().values(), ids=lambda kind: kind.__name__)
+def test_every_error_survives_another_process(kind: type[KheadersError]) -> None:
+    """Those too that cannot be made of their text alone; notes come along."""
+    more = {"rule": "path-escapes", "member": "../a"} if kind is UnsafeArchiveError else {}
+    error = kind("x", step="reading", device="X1", hint="do that", **more)
+    error.add_note("clang said this")
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(other) is kind
+        assert (str(other), other.args, vars(other)) == ("X1: reading: x", ("x",), vars(error))

@@ -24,7 +24,7 @@ RANKS = (
     ("_version", "model"),
     ("errors",),
     ("untrusted", "report", "parallel"),
-    ("adb", "kernel", "archive", "store"),
+    ("adb", "kernel", "archive", "store", "project"),
     ("device", "ebpf", "mirror"),
     ("pipeline",),
     ("settings", "fleet", "importing"),

@@ -42,14 +42,18 @@ def run(code: str, **environ: str) -> str:
 
 def test_exported_names() -> None:
     assert kheaders_adb.__all__ == [
+        "Device",
         "KheadersError",
         "Level",
+        "Outcome",
+        "Privilege",
         "Staged",
         "Store",
         "Verdict",
         "Via",
         "__version__",
         "ensure",
+        "ensure_all",
         "errors",
     ]
     assert dir(kheaders_adb) == kheaders_adb.__all__

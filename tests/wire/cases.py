@@ -268,7 +268,7 @@ def shells() -> Iterator[Case]:
         yield Case(
             f"F12 {name}: noise on stdout",
             (FaultAt(Action.INSERT, service, 4, data=shell_packet(ShellId.STDOUT, noise)),),
-            OK if name == "probe" else LOST,
+            OK,
         )
         for what, data in {
             "4 GiB announced": SHELL_HEADER.pack(ShellId.STDOUT, 0xFFFFFFFF),

@@ -155,6 +155,20 @@ class DeviceFiles:
         """What the lying tools read."""
         return self.home / "state"
 
+    def put_tool(self, name: str, script: str) -> None:
+        """Give it a tool of its own in place of what all devices have, which is called ``real-…`` then."""
+        folder = self.home / "bin"
+        if self._binaries != folder:
+            folder.mkdir()
+            for tool in self._binaries.iterdir():
+                (folder / tool.name).symlink_to(tool)
+            self._binaries = folder
+            (self.root / "system/bin").unlink()
+            (self.root / "system/bin").symlink_to(folder)
+        (folder / name).rename(folder / f"real-{name}")
+        (folder / name).write_text(script)
+        (folder / name).chmod(0o755)
+
     def host_path(self, path: str) -> Path:
         """A device path's place on the host, as adbd sees it."""
         parts = [part for part in path.split("/") if part not in ("", ".", "..")]

@@ -13,7 +13,7 @@ import pytest
 import kheaders_adb
 from kheaders_adb.device.su import SuCommand
 from kheaders_adb.device.superuser import SU_WAIT_S
-from kheaders_adb.errors import KheadersError, PrivilegeError
+from kheaders_adb.errors import KheadersError, ModuleRefusedError, PrivilegeError
 from kheaders_adb.model import Privilege, SourceKind, Staged
 
 from .cases import READ
@@ -315,3 +315,71 @@ def test_a_warm_pull_asks_no_su(server: Server, pulled: Pull) -> None:
     assert (second.cached, second.device_round_trips) == (True, 1)
     assert second.tree == first.tree
     assert not server.services("^shell.*:su ")
+
+
+# KernelSU Next #65: uid 0, in a domain that may read no more than the shell.
+POWERLESS_SU = """#!/bin/sh
+[ "$1" = -c ] || exit 1
+FAKE_UID=0
+USER_ID=0
+export FAKE_UID USER_ID
+exec sh -c "$2"
+"""
+
+
+def powerless_device(server: Server, **options: Any) -> Device:
+    device = user_device(server, su=Su.MAGISK, **options)
+    device.put_tool("su", POWERLESS_SU)
+    return device
+
+
+@pytest.mark.parametrize("privilege", [Privilege.AUTO, Privilege.SU])
+def test_a_su_whose_root_may_read_nothing(
+    server: Server, pulled: Pull, privilege: Privilege
+) -> None:
+    powerless_device(server)
+    with pytest.raises(PrivilegeError) as caught:
+        pulled(privilege=privilege)
+    error = caught.value
+    assert "not even root may read it (root by su, but its domain may not read it" in error.seen
+    assert ("adb root is for debuggable builds only" in error.seen) is (privilege is Privilege.AUTO)
+    assert error.hint is not None
+    assert '--su-command "su -mm"' in error.hint
+    assert "the app that manages root" in error.hint
+    assert "rooted device" not in error.hint
+    assert "hides su" not in error.hint, "it has given it"
+
+
+@pytest.mark.parametrize("headers", [Headers.BUILT_IN, Headers.MODULE])
+def test_adb_root_is_tried_behind_a_su_whose_root_may_read_nothing(
+    server: Server, pulled: Pull, headers: Headers
+) -> None:
+    device = powerless_device(server, debuggable=True, headers=headers)
+    if headers is Headers.MODULE:
+        hide_module(device)
+        with pytest.raises(KheadersError, match=MODULE_PATH):
+            pulled()  # on this fake, adbd's root may not read it either
+    else:
+        assert pulled().archive.sha256 == device.kernel.archive_sha256
+    assert any("restarting adbd as root" in said for said in pulled.said)
+    wait_until(lambda: device.is_settled and device.uid == 2000)
+
+
+def test_a_module_that_root_may_not_open(server: Server, pulled: Pull) -> None:
+    """That is no refusal of the kernel's: insmod was not run."""
+    device = powerless_device(server, headers=Headers.MODULE)
+    hide_module(device)
+    with pytest.raises(
+        ModuleRefusedError, match="this shell cannot open the module file"
+    ) as caught:
+        pulled()
+    assert "Permission denied" in caught.value.seen
+    assert '--su-command "su -mm"' in (caught.value.hint or "")
+    assert device.leftovers() == []
+
+
+MODULE_PATH = "/vendor/lib/modules/kheaders.ko"
+
+
+def hide_module(device: Device) -> None:
+    device.host_path(MODULE_PATH).chmod(0)

@@ -15,7 +15,7 @@ from kheaders_adb.adb.server import AdbServer
 from kheaders_adb.device.device import Device
 from kheaders_adb.device.push import push_tree
 from kheaders_adb.errors import NoHeadersError, TransferError
-from kheaders_adb.model import Level, SourceKind
+from kheaders_adb.model import Level, Privilege, SourceKind
 
 from .client import pull, store_problems
 from .devices import Adbd, Headers, Su, SuQuirk, SyncAccess
@@ -201,3 +201,49 @@ def test_a_module_is_unloaded_when_the_cable_is_pulled(
     assert fault.fired
     assert wait_until(lambda: "kheaders " not in phone.loaded_modules)
     assert wait_until(lambda: phone.leftovers() == [])
+
+
+TOOLBOX_LS = """#!/bin/sh
+# Android's before toybox: it counts no links, so that the date stands where the size is elsewhere.
+for file; do :; done
+[ -e "$file" ] || { echo "$file: No such file or directory"; exit 1; }
+set -- $(stat -c '%A %u %g %s' "$file")
+printf '%s %-8s %-8s %8s 1970-01-01 00:00 %s\\n' "$1" "$2" "$3" "$4" "${file##*/}"
+"""
+
+
+@pytest.mark.parametrize("brings", [False, True])
+@pytest.mark.parametrize("su", [None, Su.MAGISK])
+@pytest.mark.parametrize("features", [("cmd",), ("shell_v2", "cmd")])
+def test_an_ls_that_counts_no_links(
+    server: Server, tmp_path: Path, features: tuple[str, ...], su: Su | None, *, brings: bool
+) -> None:
+    """Then the size is not known: it is neither the date nor a file that came short."""
+    phone = server.add_device(
+        "PHONE",
+        uid=0 if su is None else 2000,
+        su=su,
+        features=features,
+        sync_access=SyncAccess.DENIED,
+        headers=Headers.ABSENT if brings else Headers.BUILT_IN,
+    )
+    phone.put_tool("ls", TOOLBOX_LS)
+    module = tmp_path / "kheaders.ko" if brings else None
+    if module is not None:
+        module.write_bytes(phone.kernel.module)
+    staged = [
+        pull(
+            server.port,
+            tmp_path / "store",
+            serial=None,
+            timeout_s=30,
+            refresh=True,
+            privilege=Privilege.AUTO if su is None else Privilege.SU,
+            module=module,
+        )
+        for _ in range(2)
+    ]
+    assert [one.archive.sha256 for one in staged] == [phone.kernel.archive_sha256] * 2
+    if brings:
+        is_v2 = "shell_v2" in features
+        assert staged[0].source.kind.name == ("MODULE_LOADED" if is_v2 else "MODULE_CARVED")

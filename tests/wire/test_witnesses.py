@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,6 +89,40 @@ def test_latest_is_what_was_pulled_last_whether_it_was_staged_then_or_before(
     assert tree_of(cli, "path", "latest") == KERNEL.archive_sha256
     assert tree_of(cli, "path", "@TWO") == OTHER.archive_sha256  # nor is this
     assert tree_of(cli, "path", "latest") == KERNEL.archive_sha256
+
+
+@pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
+def test_the_kernel_last_used_is_compiled_against_and_it_is_said_which(
+    server: Server, cli: Cli, tmp_path: Path
+) -> None:
+    """Pulled, pulled again from what is staged, imported: each counts as the last one."""
+    for serial, kernel in (("ONE", KERNEL), ("TWO", OTHER), ("TWIN", KERNEL)):
+        server.add_device(serial, kernel=kernel)
+    imported = tmp_path / "rebuilt.tar.xz"
+    imported.write_bytes(replace(OTHER, seed=9, release="6.6.30-imported").archive)
+    (tmp_path / "x.c").write_text("")
+    steps = [
+        (("pull", "-s", "ONE"), "of ONE"),
+        (("pull", "-s", "TWO"), "of TWO"),
+        (("import", str(imported)), "imported"),
+        (("pull", "-s", "ONE"), "of ONE"),
+        (("pull", "-s", "TWIN"), "of TWIN"),
+        (("compdb", "-s", "TWO", "-o", str(tmp_path / "db"), str(tmp_path / "x.c")), "of TWO"),
+    ]
+    staged = set()
+    for words, whose in steps:
+        before = json.loads(cli(*words, "--json").out)["kernel"]
+        staged.add(before["key"])
+        shown = json.loads(cli("path", "--json").out)
+        assert shown["kernel"]["key"] == before["key"]
+        for command in (("compile", str(tmp_path / "x.c")), ("cflags",), ("env",)):
+            done = cli(*command, "--json")
+            used = json.loads(done.out)
+            assert (used["kernel"]["key"], used["tree"]) == (before["key"], shown["tree"])
+            assert f"using {before['release']} ({before['key'][:12]}, " in done.err
+            assert f") {whose}\n" in done.err
+            many = f"warning: {len(staged)} kernels are staged and none is named"
+            assert (many in done.err) is (len(staged) > 1)
 
 
 @pytest.mark.parametrize("notes", [True, False])

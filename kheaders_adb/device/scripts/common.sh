@@ -4,7 +4,6 @@
 # device that is meant, or empty.
 
 umask 077
-ko=/sys/module/kheaders
 
 # A shell under su, or of a daemon, may know no more than /bin.
 PATH=/system/bin:/vendor/bin:$PATH:/sbin:/usr/sbin:/bin:/usr/bin
@@ -31,7 +30,7 @@ drain() { [ "${PAYLOAD:-0}" = 0 ] || cat >/dev/null; }
 # born PID: sets `start` to the process's start time, the 22nd field of its stat.  The second may hold
 # blanks and parentheses, so that counting begins behind the last of these.
 born() {
-  { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
+  { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return
   # shellcheck disable=SC2086 # the fields are to be split
   set -- ${stat##*) }
   start=${20}
@@ -46,7 +45,7 @@ alive() {
   # shellcheck disable=SC2086 # the parts are to be split
   set -- ${1##*/}
   IFS=$ifs
-  [ "$2" = "$boot" ] || return 1
+  [ "$2" = "$boot" ] || return
   was=$4
   born "$3" && [ "$start" = "$was" ]
 }
@@ -65,7 +64,7 @@ sweep() {
 # others KIND MINE: whether another living run, of any user, has a name of this kind.
 others() {
   for f in "${WORK%/*}"/kheaders-adb*/"$1".*; do
-    [ -d "$f" ] && [ "$f" != "$2" ] && alive "$f" && return 0
+    [ -d "$f" ] && [ "$f" != "$2" ] && alive "$f" && return
   done
   return 1
 }
@@ -75,42 +74,40 @@ pause() { sleep 0.1 2>/dev/null || sleep 1; }
 
 # Make the folder.  Another user's, or a link to anywhere, is not used; others may look for leases in it.
 own() {
-  mkdir -p "$WORK" || return 1
+  mkdir -p "$WORK" || return
   [ ! -L "$WORK" ] && [ -O "$WORK" ] && chmod 755 "$WORK" && return
   echo "$WORK is not ours"
   return 1
 }
 
-# Whether the loaded module is one of this tool's.
-ours() {
-  for f in "$WORK/ours.$boot".*; do [ -d "$f" ] && return 0; done
-  return 1
-}
+loaded() { [ -d /sys/module/kheaders ]; }
 
 # Unload the module if it is ours and no other run reads from it.
 unload() {
-  ours || return 0
-  intent=$WORK/unload.$me
-  mkdir "$intent" || return 0
+  # Only one of this tool's; without any, the pattern stands for itself.
+  for f in "$WORK/ours.$boot".*; do :; done
+  [ -d "$f" ] || return 0
+  mine=$WORK/unload.$me
+  mkdir "$mine" || return 0
   if others lease "$lease"; then
     say kept
   else
     text=
-    [ ! -d $ko ] || text=$(rmmod kheaders 2>&1 </dev/null)
+    loaded && text=$(rmmod kheaders 2>&1 </dev/null)
     # Two that want to unload at once: the one that was refused waits for the other's success.
     i=0
-    while [ -d $ko ] && others unload "$intent" && [ $i -lt 20 ]; do
-      i=$((i + 1))
+    while loaded && others unload "$mine" && [ $i -lt 20 ]; do
+      i=$((i+1))
       pause
     done
-    if [ -d $ko ]; then
+    if loaded; then
       say "stuck $text"
     else
       rmdir "$WORK/ours.$boot".* 2>/dev/null
       say unloaded
     fi
   fi
-  rmdir "$intent"
+  rmdir "$mine"
 }
 
 # Put everything back that this run has made.

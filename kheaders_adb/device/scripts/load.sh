@@ -2,12 +2,13 @@
 # Load MODULE unless the archive is there already.
 # Given: SHA256, what the module was seen to be, or empty.
 
-# The file is opened once, so that what is inserted is what was hashed, whoever puts another in its place.
+# The file is opened once, so that what is inserted is what was hashed, whoever puts another in its place.  That
+# it cannot be opened is not insmod's refusal; its name under /proc begins at its first byte again.
 insert() {
+  true <"$MODULE" || return 98
   {
-    set -- "$SHA256"
     # shellcheck disable=SC2046 # the digest is the first word; without a sha256sum it is the one wanted
-    [ -z "$1" ] || set -- $(sha256sum /proc/self/fd/0 2>/dev/null) "$1"
+    [ -z "$SHA256" ] || set -- $(sha256sum 2>/dev/null) "$SHA256"
     [ "$SHA256" = "$1" ] || {
       echo "another sha256: $1"
       return 99

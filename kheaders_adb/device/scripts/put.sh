@@ -5,12 +5,11 @@
 put=$WORK/put.$me
 MODULE=$put/kheaders.ko
 # Never through a link, nor into another user's file: it has to be new.
-mkdir "$put" && set -C && cat >"$MODULE"
+mkdir "$put" && set -C && cat >"$MODULE" || cut=-
 set +C
-# shellcheck disable=SC2012,SC2046 # for the size of one file whose name is ours; stat is not everywhere
-set -- $(ls -lnd "$MODULE")
-[ "$5" = "$PAYLOAD" ] || {
-  say "short ${5:-0} $PAYLOAD"
-  fail
-}
+measure "$MODULE"
+case $cut$size in
+  0 | "$PAYLOAD") ;;
+  *) say "short $size $PAYLOAD" && fail ;;
+esac
 PAYLOAD=0

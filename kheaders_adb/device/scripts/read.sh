@@ -8,10 +8,8 @@ shown || {
   fail
 }
 known=-
-set --
-# shellcheck disable=SC2012,SC2046 # for the size of one file; stat is not everywhere
-[ "$BESIDE$KNOWN" = 1 ] || set -- $(ls -lnd "$archive")
-size=${5:-0}
+size=0
+[ "$BESIDE$KNOWN" = 1 ] || measure "$archive"
 case $KNOWN in
   *" $size:"*)
     # shellcheck disable=SC2046 # the digest is the first word

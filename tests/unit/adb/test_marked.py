@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from kheaders_adb.adb.marked import ENCODERS, MarkedStream, RawStream, marked, new_mark
+from kheaders_adb.adb.beginning import new_mark
+from kheaders_adb.adb.marked import ENCODERS, MarkedStream, RawStream, marked
 from kheaders_adb.adb.shell import ShellResult, collect
 from kheaders_adb.errors import TransferError
 from tests.unit.device.peer import conversation, says

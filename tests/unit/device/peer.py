@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 import threading
@@ -84,7 +85,8 @@ def device_that(
 ) -> Iterator[Device]:
     """A device behind a server of which we believe everything but what it does with commands.
 
-    `runs` gets the connection and the command once the service is open; several may run at once.
+    `runs` gets the connection and the command once the service is open, and the output has begun; several may
+    run at once.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(4) as pool:
         running = []
@@ -94,6 +96,8 @@ def device_that(
                 for _ in ("transport", "service"):
                     service = exactly(sock, int(exactly(sock, 4), 16)).decode()
                     sock.sendall(b"OKAY")
+                if begins := re.search(r"\becho (@[0-9a-f]{12})\n", service):
+                    sock.sendall(packet(1, f"{begins[1]}\n".encode()))
                 runs(sock, service.removeprefix("shell,v2,raw:"))
                 # What the client said and nobody read would turn our end of stream into a reset.
                 with suppress(OSError):

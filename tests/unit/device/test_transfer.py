@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import pytest
@@ -69,12 +70,17 @@ def answering(
 
 
 def read(
-    out: bytes, err: str = GOOD[0], code: int = GOOD[1], *, module: str | None = None
+    out: bytes,
+    err: str = GOOD[0],
+    code: int = GOOD[1],
+    *,
+    module: str | None = None,
+    uid: int = 0,
 ) -> tuple[ArchiveHeader, bytes, ReadReport]:
     with device_that(answering(out, err, code)) as device:
         path = None if module is None else PurePosixPath(module)
         device.su = Su(SuCommand(), SuDialect.DASH_C)  # what su reads comes through the shell
-        with ArchiveStream(device, TOLD, module=path) as stream:
+        with ArchiveStream(device, replace(TOLD, uid=uid), module=path) as stream:
             header = stream.open()
             data = b"".join(stream.chunks())
             return header, data, stream.finish()
@@ -157,13 +163,6 @@ HEADER = f"@R reading 5 - {SYSFS}\n".encode()
         (HEADER + b"01234", f"@R read 0\n@R boot {BOOT}\n", 0, TransferError, "broke off"),
         (HEADER + b"01234", GOOD[0], 137, TransferError, "broke off"),
         (
-            HEADER,
-            f"cat: {SYSFS}: Permission denied\n@R read 1\n@R boot {BOOT}\n@R end\n",
-            0,
-            PrivilegeError,
-            "may be read by root only",
-        ),
-        (
             HEADER + b"01234",
             "@R read 0\n@R boot 00000000-0000-4000-8000-000000000000\n@R end\n",
             0,
@@ -200,6 +199,19 @@ def test_reads_that_went_wrong(
     assert words in caught.value.seen
     assert caught.value.device == "X1"
     assert caught.value.step
+
+
+@pytest.mark.parametrize(
+    ("uid", "words"), [(2000, "may be read by root only"), (0, "may not be read, not even by root")]
+)
+def test_an_archive_that_may_not_be_read(uid: int, words: str) -> None:
+    with pytest.raises(PrivilegeError, match=words) as caught:
+        read(
+            HEADER,
+            f"cat: {SYSFS}: Permission denied\n@R read 1\n@R boot {BOOT}\n@R end\n",
+            uid=uid,
+        )
+    assert ("rooted device" in (caught.value.hint or "")) is (uid != 0)
 
 
 def test_what_the_device_says_cannot_act_on_a_terminal() -> None:

@@ -94,6 +94,17 @@ def test_where_it_cannot_be_kept_nothing_fails(store: Store) -> None:
     assert note.startswith("the kernel's configuration is not kept: ")
 
 
+def test_what_one_run_could_not_note_is_not_told_by_another(store: Store) -> None:
+    """As threads of one program have them, which share the store."""
+    (store.root / "configs").write_text("in the way")
+    made = pull(store)
+    store.take_notes()
+    one, other = (store.within(lambda: 1.0) for _ in range(2))
+    assert one.find(made.identity, "device-1", config=CONFIG) is not None
+    assert other.take_notes() == ()
+    assert len(one.take_notes()) == 1
+
+
 @pytest.mark.parametrize(
     "damaged",
     [

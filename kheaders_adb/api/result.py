@@ -1,24 +1,15 @@
-"""The Python API's front door: what ``pull`` and ``compile`` do, as functions.
-
-Like the command line, and unlike everything below, it takes adb's and the store's variables from the
-environment, so that a program finds the same device, server and store as its user's shell.
-"""
+"""What the API returns: a staged tree to compile against, and how it went with each of several devices."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kheaders_adb import model, settings
-from kheaders_adb.errors import CompileError
-from kheaders_adb.model import Privilege, Via
-from kheaders_adb.pipeline.options import Options, Tolerance
-from kheaders_adb.pipeline.retry import ensure_selected
+from kheaders_adb.errors import CompileError, KheadersError
 from kheaders_adb.store import Store
-from kheaders_adb.untrusted.text import harmless
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,65 +98,16 @@ class Staged(model.Staged):
             raise
 
 
-def ensure(
-    serial: str | None = None,
-    *,
-    store: Store | Path | None = None,
-    module: Path | None = None,
-    via: Via = Via.AUTO,
-    allow_mismatch: bool = False,
-    repair_config: bool = False,
-    refresh: bool = False,
-    privilege: Privilege = Privilege.AUTO,
-    su_command: str | None = None,
-    keep_root: bool = False,
-    timeout_s: float | None = None,
-    on_change: Callable[[str], None] | None = None,
-) -> Staged:
-    """The headers of the kernel that a device runs, staged on this host.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How it went with one of several devices: exactly one of `staged` and `error` is set.
 
-    Args:
-        serial: the device's serial; None for ``$ANDROID_SERIAL`` or the only device.
-        store: a store, or the folder of one; None for ``$KHEADERS_ADB_STORE`` or the user's cache.
-        module: a kheaders.ko, or a folder of them, to use where the kernel shows no headers.
-        via, allow_mismatch, repair_config, refresh, keep_root: as the options of ``pull``.
-        privilege: how root may be got where it is needed; ``Privilege.NONE`` never changes the device's
-            adbd and asks no su.
-        su_command: the only su to try, as with ``pull``; None for ``$KHEADERS_ADB_SU_COMMAND``, if set.
-        timeout_s: seconds for all of it; None for two minutes.
-        on_change: told, in sentences, of what is changed on the device before it is (``adb root``, which ends
-            other sessions; a module that is loaded) and of what could not be undone; None for a warning of
-            the logger ``kheaders_adb``, which Python shows on stderr unless that is set up otherwise.
-
-    Returns:
-        The staged tree, and the verdict that it is trusted for.
-
-    Raises:
-        KheadersError: as drawn in `kheaders_adb.errors`; `pipeline.ensure` says which.
+    Attributes:
+        serial: the device.
+        staged: what is staged for it.
+        error: why nothing is.
     """
-    deadline = settings.deadline(timeout_s)
-    trees = store if isinstance(store, Store) else settings.open_store(store)
-    options = Options(
-        module=module,
-        via=via,
-        tolerance=Tolerance.of(allow_mismatch=allow_mismatch, repair_config=repair_config),
-        refresh=refresh,
-        privilege=privilege,
-        keep_root=keep_root,
-        on_change=on_change or _warn,
-        su=settings.su_command(su_command),
-    )
-    staged, _ = ensure_selected(
-        settings.adb_server(),
-        settings.selection(serial=serial),
-        trees,
-        options,
-        deadline=deadline,
-    )
-    fields = {item.name: getattr(staged, item.name) for item in dataclasses.fields(staged)}
-    return Staged(**fields, store=trees.root)
 
-
-def _warn(text: str) -> None:
-    # It names serials and quotes devices: neither a format nor a terminal's commands.
-    logging.getLogger("kheaders_adb").warning("%s", harmless(text))
+    serial: str
+    staged: Staged | None = None
+    error: KheadersError | None = None

@@ -1,0 +1,211 @@
+"""What a program hands in, made into the library's values, or a UsageError."""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from kheaders_adb import settings
+from kheaders_adb.adb.deadline import Deadline
+from kheaders_adb.adb.select import Selection
+from kheaders_adb.adb.server import AdbServer
+from kheaders_adb.device.device import Device
+from kheaders_adb.errors import DeviceError, UsageError
+from kheaders_adb.store import Store
+
+E = TypeVar("E", bound=enum.Enum)
+
+Server = AdbServer | tuple[str, int] | str
+"""An adb server: ours, its host and port, or its socket as ``adb -L`` takes it."""
+
+
+class _Client(Protocol):
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+
+
+class AdbutilsDevice(Protocol):
+    """What is used of an ``adbutils.AdbDevice``; adbutils itself is slow to import, and may be absent."""
+
+    @property
+    def serial(self) -> str | None:
+        """The serial, unless it was chosen by its transport id."""
+
+    @property
+    def _client(self) -> _Client: ...
+    @property
+    def _transport_id(self) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Foreign:
+    """A device of adbutils, as it names it."""
+
+    host: str
+    port: int
+    serial: str | None
+    transport_id: int | None
+
+
+def finder(
+    device: str | AdbutilsDevice | Device | None, server: Server | None, deadline: Deadline
+) -> Callable[[], Device]:
+    """What finds the device that is meant, as often as it is called.
+
+    Raises:
+        UsageError: `device` is no device, or has a server of its own and `server` is given.
+    """
+    if device is None or isinstance(device, str):
+        return _selecting(adb_server(server), settings.selection(serial=device), deadline)
+    foreign = None if isinstance(device, Device) else _foreign(device)
+    if server is not None:
+        raise UsageError(
+            "this device has an adb server of its own",
+            hint="leave the server out, or give a serial",
+        )
+    if isinstance(device, Device):
+        own = device
+
+        def prepared() -> Device:
+            own.deadline = deadline
+            own.round_trips = 0
+            return own
+
+        return prepared
+    assert foreign is not None
+    theirs = adb_server((foreign.host, foreign.port))
+    if foreign.transport_id is None:
+        return _selecting(theirs, settings.selection(serial=foreign.serial), deadline)
+    selection = Selection(transport_id=foreign.transport_id)
+    return _selecting(theirs, selection, deadline, named=foreign.serial)
+
+
+def _selecting(
+    server: AdbServer, selection: Selection, deadline: Deadline, *, named: str | None = None
+) -> Callable[[], Device]:
+    def select() -> Device:
+        device = Device.select(server, selection, deadline)
+        if named is not None and settings.text_of_bytes(named) != device.serial:
+            raise DeviceError(
+                f"transport id {selection.transport_id} is another device now: {named!r} was asked for",
+                step="selecting a device",
+                device=device.serial,
+                hint="the adb server was restarted or the device reconnected: ask adbutils for it again",
+            )
+        return device
+
+    return select
+
+
+def _foreign(device: object) -> _Foreign:
+    try:
+        client = device._client  # type: ignore[attr-defined]
+        found = _Foreign(client.host, client.port, device.serial, device._transport_id)  # type: ignore[attr-defined]
+    except AttributeError as error:
+        raise _no_device(device) from error
+    if (
+        isinstance(found.host, str)
+        and isinstance(found.port, int)
+        and isinstance(found.serial, str | None)
+        and isinstance(found.transport_id, int | None)
+        and (found.serial or found.transport_id)
+    ):
+        return found
+    raise _no_device(device)
+
+
+def _no_device(device: object) -> UsageError:
+    return UsageError(
+        f"an object of type {type(device).__name__} is no device",
+        hint="give a serial, an adbutils.AdbDevice or a kheaders_adb.Device",
+    )
+
+
+def adb_server(server: Server | None) -> AdbServer:
+    """The adb server that is meant; None for the one of the environment.
+
+    Raises:
+        UsageError: it is none.
+    """
+    match server:
+        case AdbServer():
+            return server
+        case None:
+            return settings.adb_server()
+        case str():
+            return settings.adb_server(socket=server)
+        case (str(host), int(port)):
+            return settings.adb_server(host=host, port=port)
+    raise UsageError(
+        f"{server!r} is no adb server", hint="give (host, port), or a socket such as tcp:HOST:PORT"
+    )
+
+
+def store_of(store: Store | str | Path | None) -> Store:
+    """The store that is meant, made if it is not there yet.
+
+    Raises:
+        UsageError: no path.
+        StoreError: it cannot be made or read.
+    """
+    if isinstance(store, Store):
+        return store
+    return settings.open_store(path_of(store, "store"))
+
+
+def path_of(path: str | Path | None, name: str) -> Path | None:
+    """A path of the host, which no system call refuses for its form.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if path is None:
+        return None
+    if isinstance(path, str | os.PathLike):
+        text = os.fspath(path)
+        if isinstance(text, str) and text and "\0" not in text:
+            return Path(text)
+    raise UsageError(f"{name}: {path!r} is no path", hint="give a str or a Path")
+
+
+def text_of(text: str | None, name: str) -> str | None:
+    """A text, if there is one.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if text is None or isinstance(text, str):
+        return text
+    raise UsageError(f"{name}: {text!r} is no text")
+
+
+def choice(kind: type[E], value: E | str, name: str) -> E:
+    """A member of an enum, or the one of that value.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        return kind(value)
+    except ValueError as error:
+        known = ", ".join(str(member.value) for member in kind)
+        raise UsageError(f"{name}: {value!r} is none of {known}") from error
+
+
+def seconds(value: float | None, name: str) -> float:
+    """Seconds to wait; None for 0.
+
+    Raises:
+        UsageError: it is no such number.
+    """
+    if value is None:
+        return 0.0
+    if isinstance(value, int | float) and 0 <= value < float("inf"):
+        return float(value)
+    raise UsageError(f"{name}: {value!r} is no number of seconds")

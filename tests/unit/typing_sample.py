@@ -1,0 +1,61 @@
+"""A program and a test of a user's, for `test_typing`: never run, only looked at by mypy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import assert_type
+
+import adbutils
+import pytest
+
+import kheaders_adb
+from kheaders_adb import (
+    Device,
+    KheadersError,
+    Level,
+    Outcome,
+    Privilege,
+    Staged,
+    Store,
+    Via,
+    ensure,
+    ensure_all,
+)
+
+
+def program(device: Device, phone: adbutils.AdbDevice, store: Store) -> None:
+    """What can be handed in, and what comes back."""
+    assert_type(ensure(), Staged)
+    ensure("1A2B3C4D", server=("localhost", 5037), store="store", module=Path("kheaders.ko"))
+    ensure(phone, store=store, via=Via.LOAD, privilege="none", wait_s=30, timeout_s=60.5)
+    staged = ensure(device, on_note=print, on_progress=lambda done, size: print(done / size))
+    assert_type(staged.tree, Path)
+    assert_type(staged.verdict.level, Level)
+    assert_type(staged.cflags(), list[str])
+    assert_type(staged.compile("trace.bpf.c"), Path)
+    found = ensure_all(at_once=4, privilege=Privilege.SU, on_note=lambda serial, text: None)
+    assert_type(found, list[Outcome])
+    assert_type(found[0].staged, Staged | None)
+    assert_type(found[0].error, KheadersError | None)
+    try:
+        ensure(server="tcp:localhost:5037")
+    except kheaders_adb.KheadersError as error:
+        assert_type(error.hint, str | None)
+
+
+def mistakes() -> None:
+    """Each must be one: `warn_unused_ignores` is part of strict."""
+    ensure(7)  # type: ignore[arg-type]
+    ensure(server=5037)  # type: ignore[arg-type]
+    ensure(store=b"bytes")  # type: ignore[arg-type]
+    ensure(realease="6.1")  # type: ignore[call-arg]
+    ensure_all("1A2B3C4D")  # type: ignore[call-arg]
+    ensure().tree = Path()  # type: ignore[misc]
+
+
+@pytest.mark.kheaders(release=">=6.1", arch="arm64", level="exact")
+def test_mine(kheaders: Staged, bpf_compile: Callable[..., Path]) -> None:
+    """With the plugin's fixtures and its mark."""
+    assert kheaders.verdict.level is Level.EXACT
+    assert bpf_compile("trace.bpf.c", defines=["DEBUG=1"]).exists()
