@@ -112,9 +112,11 @@ def root_of_others(
             yield True
     finally:
         if claim is not None:
-            if not keep_root and not claim.is_void:
-                _undo(device, announce, claim)
-            claim.close()
+            try:
+                if not keep_root and not claim.is_void:
+                    _undo(device, announce, claim)
+            finally:
+                claim.close()
 
 
 def unroot(device: Device, say: Say) -> bool:
@@ -145,6 +147,16 @@ def _noted(device: Device, announce: Say, changes: Changes) -> Claim | None:
 
 
 def _undo(device: Device, say: Say, claim: Claim | None) -> None:
+    try:
+        _undo_once(device, say, claim)
+    except BaseException:
+        # A signal that comes while this goes on ends the run, but not before it is undone.
+        if claim is None or not claim.is_settled:
+            _undo_once(device, say, claim)
+        raise
+
+
+def _undo_once(device: Device, say: Say, claim: Claim | None) -> None:
     # The time for the rest may be over; and what ended the body may have come while adbd was away.
     device.deadline = Deadline.after(UNDO_S)
     if claim is not None and not claim.is_last():

@@ -66,6 +66,9 @@ class Change:
 class Claim:
     """A run's part in a change: while it is held, nobody undoes that.
 
+    Attributes:
+        is_settled: whether this run has removed the note, as nothing is left to undo.
+
     Args:
         path: the note.
         fd: an open file of it that is locked; owned from here on.
@@ -74,6 +77,7 @@ class Claim:
     def __init__(self, path: Path, fd: int) -> None:
         self._path = path
         self._fd = fd
+        self.is_settled = False
 
     @property
     def is_void(self) -> bool:
@@ -96,6 +100,7 @@ class Claim:
         """Remove the note: there is nothing left to undo."""
         with suppress(OSError):  # then it is told of, and found settled, another time
             self._path.unlink(missing_ok=True)
+        self.is_settled = True
 
     def close(self) -> None:
         """Let go of it; a note that was not settled stays."""

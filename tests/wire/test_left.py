@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -71,6 +72,23 @@ def test_who_finds_another_runs_root_is_not_cut_off_and_undoes_it(
     assert any("adbd stays root: another run relies on it" in line for line in said[0]), said
     assert server.services("^(un)?root:") == ["root:", "unroot:"]
     assert Store.open(tmp_path).changes.left() == ()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_is_undone_does_not_stop_that(
+    server: Server, cli: Cli, number: signal.Signals
+) -> None:
+    phone = _phone(server)
+    with cli.running("pull") as process:
+
+        def is_undoing() -> None:
+            server.inject(Action.CALL, "id -u", call=partial(process.send_signal, number))
+
+        server.inject(Action.CALL, READ, 5_000, call=is_undoing)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + number, err
+    assert phone.uid == 2000, err
+    assert Store.open(cli.store).changes.left() == ()
 
 
 def test_root_that_the_user_made_stays(server: Server, tmp_path: Path) -> None:
