@@ -118,14 +118,15 @@ def _begins(release: str, text: str) -> bool:
 
 
 def _resolve_device(store: Lookup, serial: str) -> KernelRecord:
-    record = store.running(serial)
-    if record is not None:
-        return record
     device = store.device(serial)
     if device is not None:
+        # Read once: others stage and remove meanwhile.
+        record = store.read_kernel(store.kernel_path(device.kernel))
+        if record is not None and device.has(record):
+            return record
         raise UsageError(
             f"nothing is staged for the kernel that {serial!r} was last seen running"
-            if store.find_kernel(device.kernel) is None
+            if record is None
             else f"what is staged for the kernel of {serial!r} now is not what was staged for that device: "
             "another one says the same of itself",
             step=_CHOOSING,

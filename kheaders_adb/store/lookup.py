@@ -293,7 +293,7 @@ class Lookup:
         """
         known = self.device(device) if isinstance(device, str) else device
         record = known and self.read_kernel(self.kernel_path(known.kernel))
-        return record if record and known and known.tree in (None, record.tree) else None
+        return record if record and known and known.has(record) else None
 
     def devices(self) -> list[DeviceRecord]:
         """All devices that kernels were staged for; broken records are left out.

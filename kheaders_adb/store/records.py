@@ -98,6 +98,10 @@ class DeviceRecord:
     tree: str | None = None
     seen_at: float | None = None
 
+    def has(self, record: KernelRecord) -> bool:
+        """Whether a kernel's record, as it is now, is of what was staged or found for this device."""
+        return self.tree in (None, record.tree)
+
     def now_running(
         self,
         kernel: str,

@@ -77,7 +77,12 @@ class Done:
         return self.code in (2, 8) and any(reason in self.err for reason in reasons)
 
 
-_NO_KERNEL = ("no staged kernel is called", "no kernel is staged", "no kernel ")
+_NO_KERNEL = (
+    "nothing is staged for the kernel",
+    "no staged kernel is called",
+    "no kernel is staged",
+    "no kernel ",
+)
 _IN_USE = "is being used by a running command"
 _GONE = "is not there"
 
