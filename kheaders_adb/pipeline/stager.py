@@ -213,7 +213,7 @@ class Stager:
             verdict=judged.verdict,
             step=STEP,
             device=self.serial,
-            hint=f"take another --store for these, or first `kheaders-adb remove {staged.key[:12]}`",
+            hint="take another --store for these; the right ones may not be had again",
         )
 
     def _record(self, judged: Judged, archive: Archive, tree: str) -> KernelRecord:
