@@ -121,6 +121,8 @@ $(READY): pyproject.toml
 	    { echo "$(PYTHON) has no venv module; install it (Debian: python3-venv)" >&2; exit 1; }; \
 	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	  $$sudo apt-get update -q && $$sudo apt-get install -qy --no-install-recommends python3-venv; }
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@echo "$(VENV): installing this project and what its tests need (a minute on a new machine) ..."
+	@began=$$(date +%s); $(PYTHON) -m venv $(VENV) && \
+	  $(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]' && \
+	  echo "$(VENV): done, $$(($$(date +%s) - began)) s"
 	@touch $@

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import lzma
+import re
 import subprocess
 import sys
 import tarfile
@@ -239,3 +241,16 @@ def test_what_the_bpf_loader_prints_is_read() -> None:
     )
     assert (run.pid, run.programs) == (7, {"p": "attached"})
     assert run.maps["out"][b"\x01\0\0\0"] == b"\xff"
+
+
+def test_what_takes_a_while_is_told_as_it_begins_and_with_its_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "fixtures.lab")
+    at_start: list[str] = []
+    for _ in range(2):  # what is there already is not told of
+        built("thing", lambda _: at_start.extend(caplog.messages), tmp_path)
+    assert at_start == ["building thing ..."]
+    began, done = caplog.messages
+    assert began == "building thing ..."
+    assert re.fullmatch(r"building thing: done, \d+\.\d s", done)
