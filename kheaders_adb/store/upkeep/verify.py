@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from kheaders_adb.errors import StoreError
-from kheaders_adb.store import manifest, paths
+from kheaders_adb.store import configs, manifest, paths
 from kheaders_adb.store.digest import digest_of_file
 from kheaders_adb.store.faults import is_folder, wrapped
 from kheaders_adb.store.lookup import BrokenRecord
@@ -122,7 +122,9 @@ def _broken_record(store: Store, broken: BrokenRecord, *, repair: bool) -> Probl
 def _config(store: Store, digest: str, *, repair: bool) -> list[Problem]:
     """What is wrong with a configuration that is kept; it need not be there."""
     path = store.config_path(digest)
-    if store.read_if_there(path) is None or store.read_config(digest) is not None:
+    # Read once: gc and remove may take it away meanwhile.
+    data = store.read_if_there(path)
+    if data is None or configs.unpack(data, digest) is not None:
         return []
     problem = Problem(
         "",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -131,6 +133,29 @@ def test_a_damaged_one_is_nobodys_and_found_by_verify(store: Store, damaged: byt
     assert kept(store) == []
     store.find(made.identity, "device-1", config=CONFIG)
     assert store.read_config(DIGEST) == CONFIG
+
+
+def test_one_that_goes_while_verify_looks_is_not_called_damaged(store: Store) -> None:
+    made = pull(store)
+    path = store.config_path(DIGEST)
+    content = path.read_bytes()
+    done = threading.Event()
+
+    def others() -> None:  # gc and a pull, in turn
+        draft = path.with_name("draft")
+        while not done.is_set():
+            draft.write_bytes(content)
+            draft.rename(path)
+            path.unlink()
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(others)
+        try:
+            found = [verify(store, [made]).problems for _ in range(300)]
+        finally:
+            done.set()
+        running.result()
+    assert not any(found)
 
 
 def test_a_bomb_is_not_unpacked(store: Store) -> None:
