@@ -116,11 +116,7 @@ def _about(
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Pull a running kernel's own headers over adb, prove that they belong to it, stage them for eBPF.
-
-    Each command says more of itself under its own --help.  Exit codes and environment variables are in
-    docs/cli.md.
-    """
+    """Pull a running kernel's own headers over adb, prove that they belong to it, stage them for eBPF."""
 
 
 globals_callback(app, _about)

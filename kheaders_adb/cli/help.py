@@ -14,6 +14,8 @@ _MIN_WIDTH = 40
 _MAX_TERM_WIDTH = 24
 """A longer term has a line of its own, so that it does not push all the others' meanings aside."""
 
+_MORE = "`{} COMMAND --help` says more of a command; exit codes and environment variables are in docs/cli.md."
+
 
 def help_text(command: Any, context: Any) -> str:
     """The help of a command, as wide as the terminal but no wider than `MAX_WIDTH`.
@@ -45,6 +47,8 @@ def render(page: Page, columns: int = MAX_WIDTH) -> str:
         at = _column([row for other in alike for row in other.rows], width)
         lines = [line for row in section.rows for line in _row(row, at, width)]
         blocks.append("\n".join([f"{section.heading}:", *lines]))
+    if any(_is_of_commands(section) for section in page.sections):
+        blocks.append(_wrapped(_MORE.format(page.path), width))
     blocks.append(f"Documentation: {DOCUMENTATION}")
     return "\n\n".join(blocks)
 
