@@ -61,6 +61,19 @@ $ kheaders-adb path 6.6
 /home/me/.cache/kheaders-adb/trees/773a8da464e4695949384d9ad1cf…""",
         "$ kheaders-adb path @1A2B3C4D --json",
     ),
+    "diff": (
+        """\
+$ kheaders-adb diff 6.6.30 @1A2B3C4D --layout
+release   6.6.30        6.6.30
+…
+configuration (of the kernels): 1 symbol added
+  + CONFIG_SCHED_INFO  y  include/linux/sched.h (task_struct)
+…
+structures: 3 of 3576 differ, 1 added
+  ~ struct task_struct  6592 → 6656 bytes
+      sched_info  struct sched_info at 732 → 736""",
+        "$ kheaders-adb diff 5a1d6c0f9e21 latest --header include/linux/sched.h",
+    ),
     "remove": (
         """\
 $ kheaders-adb remove 484fa9ace699

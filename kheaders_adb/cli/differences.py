@@ -1,0 +1,205 @@
+"""What `diff` prints for people: the first of everything that differs, and how much more there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from kheaders_adb.cli.render import or_dash, table
+from kheaders_adb.pipeline.comparison import ConfigSource
+from kheaders_adb.untrusted.text import printable
+
+if TYPE_CHECKING:
+    from kheaders_adb.cli.console import Console
+    from kheaders_adb.cli.diff import Found
+    from kheaders_adb.kernel.layouts import LayoutChange, Place, PlaceChange
+    from kheaders_adb.kernel.symbols import SymbolChange
+    from kheaders_adb.pipeline.comparison import Comparison, LayoutComparison, Side
+
+_SHOWN = 20
+_SHOWN_BY_STAT = 1000
+_LONGEST = 60
+_ADDED, _REMOVED, _CHANGED = "+", "-", "~"
+_OF = {
+    ConfigSource.KEPT: " (of the kernels)",
+    ConfigSource.HEADERS: " (of the headers)",
+    None: "",
+}
+
+
+def show(found: Found, console: Console) -> None:
+    """Print what was found.  The text of a header stands alone, unless more was asked for."""
+    if found.header is not None:
+        for line in found.text:
+            console.text(line)
+        if not found.text:
+            console.say(f"{found.header}: no difference")
+    alone = found.header is not None and found.layouts is None and found.lines is None
+    for line in () if alone else _lines(found):
+        console.result(line)
+
+
+def _lines(found: Found) -> Iterator[str]:
+    comparison = found.comparison
+    yield from _heads(comparison.before, comparison.after)
+    yield from _config(comparison)
+    yield from _headers(found)
+    if found.layouts is not None:
+        yield from _layouts(found.layouts)
+
+
+def _heads(before: Side, after: Side) -> list[str]:
+    rows = [("", "FROM", "TO")]
+    for name, read in (
+        ("key", lambda side: side.record.key[:12]),
+        ("device", lambda side: or_dash(side.record.serial)),
+        ("release", lambda side: side.record.identity.release),
+        ("version", lambda side: side.record.identity.version),
+        ("machine", lambda side: side.record.identity.machine),
+        ("compiler", lambda side: or_dash(side.info.facts.compiler)),
+        ("verdict", lambda side: side.record.verdict.level.value),
+    ):
+        rows.append((name, printable(read(before), _LONGEST), printable(read(after), _LONGEST)))
+    return table(rows)
+
+
+def _config(comparison: Comparison) -> Iterator[str]:
+    symbols = comparison.symbols
+    of = _OF[comparison.source]
+    if comparison.source is None:
+        yield "configuration: unknown"
+        return
+    counts = {
+        "added": sum(one.before is None for one in symbols),
+        "removed": sum(one.after is None for one in symbols),
+        "changed": sum(None not in (one.before, one.after) for one in symbols),
+    }
+    yield f"configuration{of}: {_counted(counts, 'symbol')}"
+    rows = [_symbol_row(one) for one in symbols[:_SHOWN]]
+    yield from _indented(table(rows) if rows else [])
+    yield from _rest(len(symbols), _SHOWN)
+
+
+def _symbol_row(change: SymbolChange) -> tuple[str, ...]:
+    before, after = (printable(or_dash(value), _LONGEST) for value in (change.before, change.after))
+    if change.before is None:
+        mark, value = _ADDED, after
+    elif change.after is None:
+        mark, value = _REMOVED, before
+    else:
+        mark, value = _CHANGED, f"{before} → {after}"
+    mention = change.mention
+    where = "" if mention is None else printable(mention.header)
+    if mention is not None and mention.structure:
+        where += f" ({printable(mention.structure)})"
+    return mark, f"CONFIG_{printable(change.symbol)}", value, where
+
+
+def _headers(found: Found) -> Iterator[str]:
+    headers = found.comparison.headers
+    counts = {
+        "added": len(headers.added),
+        "removed": len(headers.removed),
+        "changed": len(headers.changed),
+    }
+    yield f"headers: {_counted(counts, 'file')}"
+    marked = [
+        *((path, _CHANGED) for path in headers.changed),
+        *((path, _ADDED) for path in headers.added),
+        *((path, _REMOVED) for path in headers.removed),
+    ]
+    shown = _SHOWN if found.lines is None else _SHOWN_BY_STAT
+    rows = []
+    for path, mark in sorted(marked)[:shown] if found.lines is not None else marked[:shown]:
+        lines = found.lines[path] if found.lines is not None else None
+        rows.append(
+            (mark, printable(path), "" if lines is None else f"+{lines.added} -{lines.removed}")
+        )
+    yield from _indented(table(rows) if rows else [])
+    yield from _rest(len(marked), shown)
+
+
+def _layouts(layouts: LayoutComparison) -> Iterator[str]:
+    found = layouts.differences
+    changed = len(found.changed)
+    more = [
+        f"{len(names)} {word}"
+        for word, names in (("added", found.added), ("removed", found.removed))
+        if names
+    ]
+    differ = f"{changed} of {found.compared} differ" if changed else f"{found.compared} are alike"
+    yield f"structures: {', '.join([differ, *more])}"
+    for change in sorted(found.changed, key=_rank)[:_SHOWN]:
+        yield from _indented(_layout(change))
+    yield from _rest(changed, _SHOWN)
+    for mark, names in ((_ADDED, found.added), (_REMOVED, found.removed)):
+        yield from _indented(f"{mark} {printable(str(name))}" for name in names[:_SHOWN])
+        yield from _rest(len(names), _SHOWN)
+    if layouts.left_out:
+        yield f"left out, since they do not compile in both: {_few(layouts.left_out)}"
+
+
+def _rank(change: LayoutChange) -> tuple[bool, bool, str]:
+    """The task first, then what has another size."""
+    name = change.record.name
+    return name != "task_struct", change.before_bytes == change.after_bytes, name
+
+
+def _layout(change: LayoutChange) -> Iterator[str]:
+    size = f"{change.before_bytes} bytes"
+    if change.before_bytes != change.after_bytes:
+        size = f"{change.before_bytes} → {change.after_bytes} bytes"
+    yield f"{_CHANGED} {printable(str(change.record))}  {size}"
+    for member in change.members:
+        yield f"    {_member(member)}"
+    more = change.members_changed - len(change.members)
+    if more:
+        yield f"    … and {more} more {'member' if more == 1 else 'members'}"
+
+
+def _member(change: PlaceChange) -> str:
+    before, after = change.before, change.after
+    name = printable(change.name)
+    if before is None or after is None:
+        place = before or after
+        assert place is not None
+        mark = _ADDED if before is None else _REMOVED
+        return f"{mark} {name}  {_type(place)} at {_offset(place)}"
+    if _type(before) != _type(after):
+        here, there = (f"{_type(place)} at {_offset(place)}" for place in (before, after))
+        return f"{_CHANGED} {name}  {here} → {there}"
+    return f"{_CHANGED} {name}  {_type(before)} at {_offset(before)} → {_offset(after)}"
+
+
+def _type(place: Place) -> str:
+    width = "" if place.width_bits is None else f":{place.width_bits}"
+    return printable(place.type or "", _LONGEST) + width
+
+
+def _offset(place: Place) -> str:
+    whole, bits = divmod(place.offset_bits, 8)
+    return f"{whole}" if place.width_bits is None else f"{whole}:{bits}"
+
+
+def _counted(counts: dict[str, int], noun: str) -> str:
+    said = [f"{count} {word}" for word, count in counts.items() if count]
+    if not said:
+        return "no difference"
+    total = sum(counts.values())
+    return f"{total} {noun if total == 1 else f'{noun}s'} differ{'s' if total == 1 else ''}: " + (
+        ", ".join(said)
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return printable(", ".join(names[:_SHOWN]), 1000) + more
+
+
+def _indented(lines: Iterable[str]) -> Iterator[str]:
+    return (f"  {line}" for line in lines)
+
+
+def _rest(count: int, shown: int) -> Iterator[str]:
+    if count > shown:
+        yield f"  … and {count - shown} more (--json has them all)"
