@@ -54,7 +54,7 @@ def _heads(before: Side, after: Side) -> list[str]:
         ("key", lambda side: side.record.key[:12]),
         ("device", lambda side: or_dash(side.record.serial)),
         ("release", lambda side: side.record.identity.release),
-        ("version", lambda side: side.record.identity.version),
+        ("version", lambda side: side.record.identity.version or "-"),
         ("machine", lambda side: side.record.identity.machine),
         ("compiler", lambda side: or_dash(side.info.facts.compiler)),
         ("verdict", lambda side: side.record.verdict.level.value),
@@ -103,15 +103,17 @@ def _headers(found: Found) -> Iterator[str]:
         "changed": len(headers.changed),
     }
     yield f"headers: {_counted(counts, 'file')}"
-    marked = [
-        *((path, _CHANGED) for path in headers.changed),
-        *((path, _ADDED) for path in headers.added),
-        *((path, _REMOVED) for path in headers.removed),
-    ]
+    marks = {
+        **dict.fromkeys(headers.added, _ADDED),
+        **dict.fromkeys(headers.removed, _REMOVED),
+        **dict.fromkeys(headers.changed, _CHANGED),
+    }
+    # The kernel's core first.
+    marked = sorted(marks.items(), key=lambda one: (not one[0].startswith("include/linux/"), one))
     shown = _SHOWN if found.lines is None else _SHOWN_BY_STAT
     rows = []
-    for path, mark in sorted(marked)[:shown] if found.lines is not None else marked[:shown]:
-        lines = found.lines[path] if found.lines is not None else None
+    for path, mark in marked[:shown]:
+        lines = None if found.lines is None else found.lines[path]
         rows.append(
             (mark, printable(path), "" if lines is None else f"+{lines.added} -{lines.removed}")
         )
@@ -132,9 +134,9 @@ def _layouts(layouts: LayoutComparison) -> Iterator[str]:
     for change in sorted(found.changed, key=_rank)[:_SHOWN]:
         yield from _indented(_layout(change))
     yield from _rest(changed, _SHOWN)
-    for mark, names in ((_ADDED, found.added), (_REMOVED, found.removed)):
-        yield from _indented(f"{mark} {printable(str(name))}" for name in names[:_SHOWN])
-        yield from _rest(len(names), _SHOWN)
+    for word, names in (("added", found.added), ("removed", found.removed)):
+        if names:
+            yield f"{word}: {_few([str(name) for name in names])}"
     if layouts.left_out:
         yield f"left out, since they do not compile in both: {_few(layouts.left_out)}"
 

@@ -152,9 +152,7 @@ def count_changes(store: Store, comparison: Comparison) -> dict[str, LineCounts]
     """
     sides = comparison.before, comparison.after
     return {
-        path: count_lines(
-            *((_text(store, side, path) or b"").removesuffix(b"\n") for side in sides)
-        )
+        path: count_lines(*(_text(store, side, path) for side in sides))
         for path in comparison.headers.all
     }
 
@@ -227,17 +225,18 @@ def _compare_headers(before: Side, after: Side) -> HeaderChanges:
 
 def _survey(store: Store, sides: Iterable[Side], symbols: list[str]) -> dict[str, Mention]:
     """By symbol, the header of either tree that says best what it is good for."""
-    found: dict[str, Mention] = {}
-    for tree, side in {side.record.tree: side for side in sides}.items():
-        surveyor = Surveyor(symbols)
+    surveyor = Surveyor(symbols)
+    read: set[tuple[str, str | None]] = set()
+    for side in sides:
         for path, entry in side.entries.items():
-            if path.endswith(".h") and entry.kind in (EntryKind.FILE, EntryKind.REGENERATED):
-                file = store.tree_path(tree) / path
+            one = (path, entry.sha256)
+            on_disk = entry.kind in (EntryKind.FILE, EntryKind.REGENERATED)
+            if on_disk and path.endswith(".h") and one not in read:
+                read.add(one)
+                file = store.tree_path(side.record.tree) / path
                 with wrapped(_STEP, file):
                     surveyor.add(path, file.read_bytes())
-        for symbol, mention in surveyor.survey().mentions.items():
-            found[symbol] = min(mention, found.get(symbol, mention))
-    return found
+    return dict(surveyor.survey().mentions)
 
 
 def _notes(before: Side, after: Side, source: ConfigSource | None) -> Iterator[str]:

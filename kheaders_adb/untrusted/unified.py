@@ -20,9 +20,11 @@ class LineCounts:
     removed: int
 
 
-def count_lines(before: bytes, after: bytes) -> LineCounts:
+def count_lines(before: bytes | None, after: bytes | None) -> LineCounts:
     """Return how many lines of two texts are not in the other one; linear in their length."""
-    old, new = Counter(before.split(b"\n")), Counter(after.split(b"\n"))
+    old, new = (
+        Counter(text.removesuffix(b"\n").split(b"\n") if text else ()) for text in (before, after)
+    )
     return LineCounts((new - old).total(), (old - new).total())
 
 
