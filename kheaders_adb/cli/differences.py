@@ -49,18 +49,23 @@ def _lines(found: Found) -> Iterator[str]:
 
 
 def _heads(before: Side, after: Side) -> list[str]:
-    rows = [("", "FROM", "TO")]
-    for name, read in (
-        ("key", lambda side: side.record.key[:12]),
-        ("device", lambda side: or_dash(side.record.serial)),
-        ("release", lambda side: side.record.identity.release),
-        ("version", lambda side: side.record.identity.version or "-"),
-        ("machine", lambda side: side.record.identity.machine),
-        ("compiler", lambda side: or_dash(side.info.facts.compiler)),
-        ("verdict", lambda side: side.record.verdict.level.value),
-    ):
-        rows.append((name, printable(read(before), _LONGEST), printable(read(after), _LONGEST)))
-    return table(rows)
+    names = ("", "key", "device", "release", "version", "machine", "compiler", "verdict")
+    columns = ("FROM", *_head(before)), ("TO", *_head(after))
+    return table(list(zip(names, *columns, strict=True)))
+
+
+def _head(side: Side) -> list[str]:
+    identity = side.record.identity
+    said = (
+        side.record.key[:12],
+        side.record.serial,
+        identity.release,
+        identity.version or None,
+        identity.machine,
+        side.info.facts.compiler,
+        side.record.verdict.level.value,
+    )
+    return [printable(or_dash(value), _LONGEST) for value in said]
 
 
 def _config(comparison: Comparison) -> Iterator[str]:
