@@ -16,7 +16,7 @@ _BEGIN = b"*** Dumping AST Record Layout"
 _HEADS = re.compile(rb"^\*\*\* Dumping AST Record Layout\n +0 \| (struct|union) (\w+)$", re.M)
 _HEAD = re.compile(r" +0 \| (?:(struct|union) )?([A-Za-z_]\w*)", re.ASCII).fullmatch
 #: "  16 |   struct list_head tasks", "  3:5-6 |   u32 privilege"; ":-" is a bit-field of no bits.
-_MEMBER = re.compile(r" *(\d{1,12})(?::(?:(\d{1,7})-(\d{1,7})|-))? \| ( +)(.+)").fullmatch
+_MEMBER = re.compile(r" *(\d{1,12})(?::(?:(\d{1,7})-(\d{1,7})|-))? \| ( +)(\S.*)").fullmatch
 _END = re.compile(r" +\| \[sizeof=(\d{1,12}), .*\]").fullmatch
 #: Where an unnamed type stands differs from tree to tree; clang names what it is in only after it is whole.
 _UNNAMED = re.compile(
