@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,43 +18,16 @@ from kheaders_adb.errors import MismatchError, UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from kheaders_adb.cli.differences import Found
     from kheaders_adb.kernel.layouts import PlaceChange
     from kheaders_adb.kernel.symbols import SymbolChange
-    from kheaders_adb.pipeline.comparison import Comparison, LayoutComparison, Side
+    from kheaders_adb.pipeline.comparison import LayoutComparison, Side
     from kheaders_adb.store import KernelRecord, Store
-    from kheaders_adb.untrusted.unified import LineCounts
 
 _KERNEL = (
     "a key prefix, a release or its beginning if unique, 'latest', or @SERIAL, whose headers are pulled if "
     "they are not staged"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """All that was asked for.
-
-    Attributes:
-        comparison: of configurations and headers.
-        lines: how many lines differ in each header; None if nobody asked.
-        header, text: the header whose text was wanted, and the unified diff of it.
-        layouts: of structures; None if nobody asked.
-    """
-
-    comparison: Comparison
-    lines: dict[str, LineCounts] | None
-    header: str | None
-    text: list[str]
-    layouts: LayoutComparison | None
-
-    @property
-    def differs(self) -> bool:
-        """Whether anything that was asked for differs."""
-        if self.header is not None and self.layouts is None and self.lines is None:
-            return bool(self.text)
-        found = self.layouts and self.layouts.differences
-        of_layouts = bool(found and (found.added or found.removed or found.changed))
-        return bool(self.comparison.symbols or self.comparison.headers.all or of_layouts)
 
 
 def diff(
@@ -86,8 +59,9 @@ def diff(
 ) -> int:
     """Show in what two kernels differ: configuration, headers, structures.
 
-    Nothing but the store is read, unless a kernel is named by a device for which none is staged.
+    Devices are named as kernels, by @SERIAL; one is asked only if nothing is staged for it.
     """
+    from kheaders_adb.cli.differences import Found, show
     from kheaders_adb.pipeline.comparison import (
         compare_staged,
         compare_texts,
@@ -116,8 +90,6 @@ def diff(
     if output.json:
         console.document(found_to_json(trees, found))
     else:
-        from kheaders_adb.cli.differences import show
-
         show(found, console)
     return MismatchError.exit_code if exit_code and found.differs else 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kheaders_adb.cli.render import or_dash, table
@@ -11,10 +12,10 @@ from kheaders_adb.untrusted.text import printable
 
 if TYPE_CHECKING:
     from kheaders_adb.cli.console import Console
-    from kheaders_adb.cli.diff import Found
     from kheaders_adb.kernel.layouts import LayoutChange, Place, PlaceChange
     from kheaders_adb.kernel.symbols import SymbolChange
     from kheaders_adb.pipeline.comparison import Comparison, LayoutComparison, Side
+    from kheaders_adb.untrusted.unified import LineCounts
 
 _SHOWN = 20
 _SHOWN_BY_STAT = 1000
@@ -25,6 +26,33 @@ _OF = {
     ConfigSource.HEADERS: " (of the headers)",
     None: "",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """All that was asked for.
+
+    Attributes:
+        comparison: of configurations and headers.
+        lines: how many lines differ in each header; None if nobody asked.
+        header, text: the header whose text was wanted, and the unified diff of it.
+        layouts: of structures; None if nobody asked.
+    """
+
+    comparison: Comparison
+    lines: dict[str, LineCounts] | None
+    header: str | None
+    text: list[str]
+    layouts: LayoutComparison | None
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything that was asked for differs."""
+        if self.header is not None and self.layouts is None and self.lines is None:
+            return bool(self.text)
+        found = self.layouts and self.layouts.differences
+        of_layouts = bool(found and (found.added or found.removed or found.changed))
+        return bool(self.comparison.symbols or self.comparison.headers.all or of_layouts)
 
 
 def show(found: Found, console: Console) -> None:
@@ -94,10 +122,8 @@ def _symbol_row(change: SymbolChange) -> tuple[str, ...]:
     else:
         mark, value = _CHANGED, f"{before} → {after}"
     mention = change.mention
-    where = "" if mention is None else printable(mention.header)
-    if mention is not None and mention.structure:
-        where += f" ({printable(mention.structure)})"
-    return mark, f"CONFIG_{printable(change.symbol)}", value, where
+    where = ("", "") if mention is None else (mention.header, mention.structure or "")
+    return mark, f"CONFIG_{printable(change.symbol)}", value, *map(printable, where)
 
 
 def _headers(found: Found) -> Iterator[str]:
@@ -153,10 +179,11 @@ def _rank(change: LayoutChange) -> tuple[bool, bool, str]:
 
 
 def _layout(change: LayoutChange) -> Iterator[str]:
-    size = f"{change.before_bytes} bytes"
-    if change.before_bytes != change.after_bytes:
-        size = f"{change.before_bytes} → {change.after_bytes} bytes"
-    yield f"{_CHANGED} {printable(str(change.record))}  {size}"
+    name = printable(str(change.record))
+    if change.before_bytes == change.after_bytes:
+        yield f"{_CHANGED} {name}: {change.before_bytes} bytes"
+    else:
+        yield f"{_CHANGED} {name}: {change.before_bytes} → {change.after_bytes} bytes"
     for member in change.members:
         yield f"    {_member(member)}"
     more = change.members_changed - len(change.members)
@@ -171,11 +198,11 @@ def _member(change: PlaceChange) -> str:
         place = before or after
         assert place is not None
         mark = _ADDED if before is None else _REMOVED
-        return f"{mark} {name}  {_type(place)} at {_offset(place)}"
+        return f"{mark} {name}: {_type(place)} at offset {_offset(place)}"
     if _type(before) != _type(after):
-        here, there = (f"{_type(place)} at {_offset(place)}" for place in (before, after))
-        return f"{_CHANGED} {name}  {here} → {there}"
-    return f"{_CHANGED} {name}  {_type(before)} at {_offset(before)} → {_offset(after)}"
+        here, there = (f"{_type(place)} at offset {_offset(place)}" for place in (before, after))
+        return f"{_CHANGED} {name}: {here} → {there}"
+    return f"{_CHANGED} {name}: {_type(before)} at offset {_offset(before)} → {_offset(after)}"
 
 
 def _type(place: Place) -> str:

@@ -64,14 +64,16 @@ $ kheaders-adb path 6.6
     "diff": (
         """\
 $ kheaders-adb diff 6.6.30 @1A2B3C4D --layout
+          FROM          TO
 release   6.6.30        6.6.30
 …
-configuration (of the kernels): 1 symbol added
-  + CONFIG_SCHED_INFO  y  include/linux/sched.h (task_struct)
+configuration (of the kernels): 1 symbol differs: 1 added
+  +  CONFIG_SCHED_INFO  y  include/linux/sched.h  sched_info
 …
-structures: 3 of 3576 differ, 1 added
-  ~ struct task_struct  6592 → 6656 bytes
-      sched_info  struct sched_info at 732 → 736""",
+structures: 2 of 3574 differ
+  ~ struct task_struct: 6592 → 6624 bytes
+      ~ sched_info: struct sched_info at offset 732 → 736
+…""",
         "$ kheaders-adb diff 5a1d6c0f9e21 latest --header include/linux/sched.h",
     ),
     "remove": (

@@ -166,11 +166,11 @@ def compare_trees(store: Store, comparison: Comparison, clang: Path) -> LayoutCo
         clang: the compiler.
 
     Raises:
-        CompileError: as `ebpf.records.view_records`, or an architecture that cannot be compiled for.
+        CompileError: as `ebpf.structures.view_records`, or an architecture that cannot be compiled for.
         UsageError: a tree is none of kernel headers.
     """
     from kheaders_adb.ebpf.headers import read_tree
-    from kheaders_adb.ebpf.records import view_records
+    from kheaders_adb.ebpf.structures import view_records
     from kheaders_adb.kernel.layouts import compare_layouts
 
     trees = [

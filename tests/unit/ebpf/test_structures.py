@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kheaders_adb.ebpf.records import HEADERS, LIMITS, Views, view_records
+from kheaders_adb.ebpf.structures import HEADERS, LIMITS, Views, view_records
 from kheaders_adb.errors import CompileError
 from kheaders_adb.kernel.layouts import Layout, Place, RecordKind, RecordName, compare_layouts
 from tests.unit.ebpf.conftest import MakeTree
