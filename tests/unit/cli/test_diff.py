@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -189,6 +190,31 @@ def test_a_tree_that_is_gone(
     done = run("diff", *keys(two))
     assert done.code == 8
     assert "is not there" in done.err
+
+
+def test_the_trees_stay_while_clang_looks_at_them(
+    run: Run,
+    store: Store,
+    two: tuple[KernelRecord, KernelRecord],
+    clang: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A clang that has both kernels removed first, as somebody else might do meanwhile."""
+    slow, refused = tmp_path / "clang", tmp_path / "refused"
+    remove = f"{sys.executable} -m kheaders_adb remove --store {store.root}"
+    slow.write_text(
+        "#!/bin/sh\n"
+        + "".join(f"{remove} {key} 2>>{refused} && exit 1\n" for key in keys(two))
+        + f'exec {clang} "$@"\n'
+    )
+    slow.chmod(0o755)
+    monkeypatch.setenv("CLANG", str(slow))
+    done = run("diff", *keys(two), "--layout")
+    assert done.code == 0, done.err
+    assert "structures: 2 of 3 differ" in done.out
+    for key in keys(two):
+        assert f"kernel {key} is being used by a running command" in refused.read_text()
 
 
 def test_the_output_is_bounded(run: Run, store: Store) -> None:
