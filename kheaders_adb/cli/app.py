@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from kheaders_adb._version import __version__
-from kheaders_adb.cli.command import command, globals_callback
+from kheaders_adb.cli.command import Command, command, globals_callback
 from kheaders_adb.cli.console import PROGRAM, OutputError
 from kheaders_adb.cli.groups import DEFAULT_WAIT_S
 from kheaders_adb.errors import UsageError
@@ -56,12 +57,23 @@ class Commands(TyperGroup):
             return None
         if cmd_name not in self.commands:
             part = typer.Typer(add_completion=False, **_SETTINGS)
-            name, _, function = COMMANDS[cmd_name].partition(".")
-            module = import_module(f"{__package__}.{name}")
-            kind = getattr(module, "COMMAND_CLASS", None)
-            command(part, cmd_name, cls=kind)(getattr(module, function))
+            module, function = _function(cmd_name)
+            kind = getattr(module, "COMMAND_CLASS", Command)
+            command(part, cmd_name, cls=kind)(function)
             self.commands[cmd_name] = typer.main.get_command(part)
         return self.commands[cmd_name]
+
+    def get_help(self, ctx: Any) -> str:
+        """The text of ``--help``."""
+        from kheaders_adb.cli.help import help_text
+
+        return help_text(self, ctx)
+
+    def summary_of(self, name: str) -> str:
+        """What a command does, off its function: making the command itself would take longer."""
+        from kheaders_adb.cli.page import summary_of
+
+        return summary_of(_function(name)[1].__doc__)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """As typer's, which suggests names only of commands that are there already."""
@@ -69,6 +81,13 @@ class Commands(TyperGroup):
             for name in COMMANDS:
                 self.get_command(ctx, name)
         return super().resolve_command(ctx, args)
+
+
+def _function(name: str) -> tuple[ModuleType, Callable[..., int | None]]:
+    """A command's function, and the module that it is in."""
+    module_name, _, function = COMMANDS[name].partition(".")
+    module = import_module(f"{__package__}.{module_name}")
+    return module, getattr(module, function)
 
 
 _SETTINGS: dict[str, Any] = {

@@ -1,0 +1,95 @@
+"""What is generated from the program is current: man pages and docs/cli.md, and the tables in them."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import kheaders_adb
+from fixtures.reference.files import GOLDEN, ROOT, generated, strays
+from fixtures.reference.tables import VARIABLES, exit_codes
+from kheaders_adb import errors
+from kheaders_adb.cli.page import DOCUMENTATION
+
+CURRENT = generated()
+PAGES = [path for path in CURRENT if path.suffix == ".1"]
+
+
+@pytest.mark.parametrize("path", [path for path in CURRENT if path.parent != GOLDEN], ids=str)
+def test_it_is_current(path: Path) -> None:
+    assert (ROOT / path).read_text("utf-8") == CURRENT[path], "run `make generated`"
+
+
+def test_nothing_is_left_of_a_command_that_is_gone() -> None:
+    assert strays(CURRENT) == []
+
+
+def test_help_is_generated_as_it_is_said() -> None:
+    # That the program says this very text is what test_help.py holds.
+    for path in CURRENT:
+        if path.parent == GOLDEN:
+            assert (ROOT / path).read_text("utf-8") == CURRENT[path], path
+
+
+def lint(program: str, *arguments: str | Path) -> str:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+def test_mandoc_finds_nothing_in_the_man_pages() -> None:
+    said = lint("mandoc", "-Tlint", "-Wwarning", *(ROOT / path for path in PAGES))
+    # Pages have the date of the release, which is not there before.
+    found = [line for line in said.splitlines() if "missing date" not in line]
+    assert found == []
+
+
+def test_groff_formats_the_man_pages_without_a_word() -> None:
+    for path in PAGES:
+        assert lint("groff", "-man", "-ww", "-z", "-Tutf8", ROOT / path) == ""
+
+
+def test_a_man_page_reads_as_the_help_does() -> None:
+    """Escapes are undone by whoever formats a page: options and examples can be copied out of it."""
+    page = ROOT / "docs/man/kheaders-adb-pull.1"
+    said = lint("groff", "-man", "-Tutf8", "-P-c", page)
+    text = " ".join(re.sub(r".\x08", "", said).split())
+    assert "kheaders-adb-pull - stage the headers of the running kernel" in text
+    assert "--via <auto|sysfs|load|carve>" in text
+    assert "$ make KDIR=$(kheaders-adb pull -q --module out/dist)" in text
+    assert "running kernel's" in text
+    assert DOCUMENTATION in text
+
+
+def test_every_exit_code_has_a_row() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    codes = {str(kind.exit_code) for kind in kinds if issubclass(kind, errors.KheadersError)}
+    rows = dict(exit_codes())
+    assert rows.keys() == codes | {"0", "129", "130", "141", "143"}
+    assert [code for code, meaning in rows.items() if "worth repeating" in meaning] == ["7"]
+
+
+def test_every_variable_that_is_read_has_a_row() -> None:
+    assert sorted(name for name, _ in VARIABLES) == sorted(set(variables_read()))
+
+
+def variables_read() -> Iterator[str]:
+    """The names of variables in the functions that are given the environment."""
+    for path in Path(kheaders_adb.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef) and "environ" in names_of_arguments(node):
+                for inner in ast.walk(node):
+                    match inner:
+                        case ast.Constant(str(text)) if re.fullmatch("[A-Z][A-Z_]+", text):
+                            yield text
+
+
+def names_of_arguments(function: ast.FunctionDef) -> set[str]:
+    return {argument.arg for argument in [*function.args.args, *function.args.kwonlyargs]}
