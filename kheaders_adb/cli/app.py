@@ -15,6 +15,7 @@ from kheaders_adb._version import __version__
 from kheaders_adb.cli.command import Command, command, globals_callback
 from kheaders_adb.cli.console import PROGRAM, OutputError
 from kheaders_adb.cli.groups import DEFAULT_WAIT_S
+from kheaders_adb.cli.words import ALIASES, MEANT, with_waits
 from kheaders_adb.errors import UsageError
 
 COMMANDS = {
@@ -77,7 +78,19 @@ class Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """As typer's, which suggests names only of commands that are there already."""
+        if args[:1] == ["help"]:
+            if len(args) == 1 or args[1].startswith("-"):
+                print(ctx.get_help())
+                raise typer.Exit
+            args = [args[1], "--help"]
+        if args and args[0] in ALIASES:
+            args = [ALIASES[args[0]], *args[1:]]
         if args and args[0] not in COMMANDS:
+            if args[0] in MEANT:
+                raise UsageError(
+                    f"no such command: {args[0]}",
+                    hint=f"see whether you mean `{PROGRAM} {MEANT[args[0]]}`: `{PROGRAM} {MEANT[args[0]]} --help`",
+                )
             for name in COMMANDS:
                 self.get_command(ctx, name)
         return super().resolve_command(ctx, args)
@@ -128,9 +141,8 @@ def run(words: Sequence[str]) -> int:
     Raises:
         KheadersError: that of the command; UsageError also for what is no command line of ours.
     """
-    # An option whose value may be left out: what follows after a blank is never its value.
     ours, theirs = split(words)
-    given = [f"--wait={DEFAULT_WAIT_S:g}" if word == "--wait" else word for word in ours]
+    given = with_waits(ours, DEFAULT_WAIT_S)
     program = typer.main.get_command(app)
     if _COMPLETE in os.environ:
         app(prog_name=PROGRAM)  # a shell asks what could come next; ends the process

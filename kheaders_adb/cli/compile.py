@@ -23,6 +23,7 @@ from kheaders_adb.cli.headers import (
 )
 from kheaders_adb.cli.projects import VerboseOption, project_for
 from kheaders_adb.cli.used import say_used, used_to_json
+from kheaders_adb.cli.words import flags_of_clang
 from kheaders_adb.errors import CompileError, UsageError
 
 if TYPE_CHECKING:
@@ -32,16 +33,20 @@ _FOR_CLANG = "--for-clang"
 
 
 class WithClangFlags(Command):
-    """A command whose arguments after ``--`` are for clang and not names of sources."""
+    """A command whose arguments after ``--`` are for clang, and flags before it that can only be clang's."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Turn what stands after ``--`` into values of a hidden option."""
-        if "--" in args:
-            at = args.index("--")
-            rest = [f"{_FOR_CLANG}={flag}" for flag in args[at + 1 :]]
-            # In front: after the sources, an option without its value could swallow the first of them.
-            args = [*rest, *args[:at]]
-        return super().parse_args(ctx, args)
+        at = args.index("--") if "--" in args else len(args)
+        options = {
+            name: not getattr(param, "is_flag", False)
+            for param in self.get_params(ctx)
+            for name in (*param.opts, *param.secondary_opts)
+        }
+        ours, clangs = flags_of_clang(args[:at], options, ctx.command_path)
+        rest = [f"{_FOR_CLANG}={flag}" for flag in (*clangs, *args[at + 1 :])]
+        # In front: after the sources, an option without its value could swallow the first of them.
+        return super().parse_args(ctx, [*rest, *ours])
 
 
 Sources = Annotated[
