@@ -13,9 +13,10 @@ import pytest
 
 import kheaders_adb
 from fixtures.reference.files import GOLDEN, ROOT, generated, strays
+from fixtures.reference.man import Edition, manual
 from fixtures.reference.tables import VARIABLES, exit_codes
 from kheaders_adb import errors
-from kheaders_adb.cli.page import DOCUMENTATION
+from kheaders_adb.cli.page import DOCUMENTATION, Kind, Page, Section
 
 CURRENT = generated()
 PAGES = [path for path in CURRENT if path.suffix == ".1"]
@@ -56,11 +57,16 @@ def test_groff_formats_the_man_pages_without_a_word() -> None:
         assert lint("groff", "-man", "-ww", "-z", "-Tutf8", ROOT / path) == ""
 
 
+def formatted(page: Path) -> str:
+    """What a man page shows, in one line."""
+    said = lint("groff", "-man", "-ww", "-Tutf8", "-P-c", page)
+    return " ".join(re.sub(r".\x08", "", said).split())
+
+
 def test_a_man_page_reads_as_the_help_does() -> None:
     """Escapes are undone by whoever formats a page: options and examples can be copied out of it."""
     page = ROOT / "docs/man/kheaders-adb-pull.1"
-    said = lint("groff", "-man", "-Tutf8", "-P-c", page)
-    text = " ".join(re.sub(r".\x08", "", said).split())
+    text = formatted(page)
     assert "kheaders-adb-pull - stage the headers of the running kernel" in text
     assert "--via <auto|sysfs|load|carve>" in text
     assert "$ make KDIR=$(kheaders-adb pull -q --module out/dist)" in text
@@ -68,12 +74,31 @@ def test_a_man_page_reads_as_the_help_does() -> None:
     assert DOCUMENTATION in text
 
 
+def test_nothing_that_is_said_is_taken_for_a_request_or_an_escape(tmp_path: Path) -> None:
+    odd = ".kheaders.toml is 'read' \\n \\fB -x ~ ^ → `.a -b`."
+    shown = "$ .run '-x'\n.out\n'quoted' \\fI"
+    section = Section("Options", Kind.OPTIONS, (("-x 'A'", "'one'. Two …"),))
+    page = Page("program x", "[OPTIONS]", "Do.", (odd,), (shown,), (section,))
+    program = Page("program", "", "Be.", (), (), ())
+    source = tmp_path / "program-x.1"
+    source.write_text(manual(page, [program], Edition("1", "2026-01-02")), "utf-8")
+    assert lint("mandoc", "-Tlint", "-Wwarning", source) == ""
+    text = formatted(source)
+    for line in (odd.replace("`", ""), shown, "'one'. Two …"):
+        assert " ".join(line.split()) in text
+
+
 def test_every_exit_code_has_a_row() -> None:
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    codes = {str(kind.exit_code) for kind in kinds if issubclass(kind, errors.KheadersError)}
+    kinds = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.KheadersError)
+    ]
+    codes = {str(kind.exit_code) for kind in kinds}
     rows = dict(exit_codes())
     assert rows.keys() == codes | {"0", "129", "130", "141", "143"}
-    assert [code for code, meaning in rows.items() if "worth repeating" in meaning] == ["7"]
+    retryable = {str(kind.exit_code) for kind in kinds if kind.retryable}
+    assert {code for code, text in rows.items() if "worth repeating" in text} == retryable
 
 
 def test_every_variable_that_is_read_has_a_row() -> None:
