@@ -89,7 +89,7 @@ class Commands(TyperGroup):
             if args[0] in MEANT:
                 raise UsageError(
                     f"no such command: {args[0]}",
-                    hint=f"see whether you mean `{PROGRAM} {MEANT[args[0]]}`: `{PROGRAM} {MEANT[args[0]]} --help`",
+                    hint=f"`{PROGRAM} {MEANT[args[0]]} --help` says what ours of that kind does",
                 )
             for name in COMMANDS:
                 self.get_command(ctx, name)

@@ -21,6 +21,7 @@ from kheaders_adb.cli.headers import (
     OptimizeOption,
     tree_for,
 )
+from kheaders_adb.cli.piped import STDOUT, piped
 from kheaders_adb.cli.projects import VerboseOption, project_for
 from kheaders_adb.cli.used import say_used, used_to_json
 from kheaders_adb.cli.words import flags_of_clang
@@ -82,7 +83,7 @@ def compile_(
             "-o",
             "--output",
             metavar="OUT",
-            help="The object, or a folder for several [default: beside each source, as .o].",
+            help="The object, a folder for several, or - for stdout [default: beside each source, as .o].",
         ),
     ] = None,
     kernel: KernelOption = None,
@@ -119,51 +120,57 @@ def compile_(
     project = project_for([source.parent for source in sources], console, verbose=verbose)
     folders = (*(include_dirs or ()), *project.include_dirs)
     _look_at(folders, console)
-    programs = [(source, _object_for(source, out, len(sources))) for source in sources]
-    for program in programs:
-        check_paths(*program)
-    chosen = tree_for(target, store, kernel, project, console, module=module)
-    options = _options(
-        chosen,
-        console,
-        libbpf,
-        _Given(
-            project.defines_besides(tuple(defines or ())),
-            folders,
-            optimize,
-            cpu,
-            debug,
-            dependencies,
-            tuple(for_clang or ()),
-        ),
-    )
-    say_used(chosen, console)
-    said: list[bytes] = []
+    if out == STDOUT and (len(sources) > 1 or dependencies):
+        raise UsageError(
+            "-o - is for one object alone",
+            hint="give a folder with -o" if len(sources) > 1 else "leave -MD out, or give a file",
+        )
+    with piped(out, console, name="object.o", what="an object") as place:
+        programs = [(source, _object_for(source, place, len(sources))) for source in sources]
+        for program in programs:
+            check_paths(*program)
+        chosen = tree_for(target, store, kernel, project, console, module=module)
+        options = _options(
+            chosen,
+            console,
+            libbpf,
+            _Given(
+                project.defines_besides(tuple(defines or ())),
+                folders,
+                optimize,
+                cpu,
+                debug,
+                dependencies,
+                tuple(for_clang or ()),
+            ),
+        )
+        say_used(chosen, console)
+        said: list[bytes] = []
 
-    def on_diagnostics(text: bytes) -> None:
-        console.diagnostics(text)
-        said.append(text)
+        def on_diagnostics(text: bytes) -> None:
+            console.diagnostics(text)
+            said.append(text)
 
-    def document(**result: Any) -> None:
-        if output.json:
-            from kheaders_adb.ebpf.diagnostics import parse_diagnostics
+        def document(**result: Any) -> None:
+            if output.json:
+                from kheaders_adb.ebpf.diagnostics import parse_diagnostics
 
-            heard = [asdict(each) for text in said for each in parse_diagnostics(text)]
-            console.document({**used_to_json(chosen), "diagnostics": heard, **result})
+                heard = [asdict(each) for text in said for each in parse_diagnostics(text)]
+                console.document({**used_to_json(chosen), "diagnostics": heard, **result})
 
-    try:
-        with chosen.in_use():
-            written = compile_programs(
-                chosen.tree,
-                programs,
-                options,
-                on_diagnostics,
-                parallel=jobs or os.cpu_count() or 1,
-            )
-    except CompileError as error:
-        document(error=error_to_json(error))
-        raise
-    document(objects=[str(path) for path in written])
+        try:
+            with chosen.in_use():
+                written = compile_programs(
+                    chosen.tree,
+                    programs,
+                    options,
+                    on_diagnostics,
+                    parallel=jobs or os.cpu_count() or 1,
+                )
+        except CompileError as error:
+            document(error=error_to_json(error))
+            raise
+        document(objects=[str(path) for path in written])
 
 
 def compdb(

@@ -11,6 +11,7 @@ import typer
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
 from kheaders_adb.cli.kernels import find_kernel, warn_of_broken
+from kheaders_adb.cli.piped import STDOUT, piped
 from kheaders_adb.errors import StoreError, UsageError
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -183,7 +184,12 @@ def _set_pin(store: StoreChoice, output: Output, kernel: str, *, pinned: bool) -
 def export(
     file: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="FILE", help="Where to; a folder with --tree."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Where to: a file, - for stdout; a folder with --tree.",
+        ),
     ],
     store: StoreChoice,
     output: Output,
@@ -199,10 +205,13 @@ def export(
     trees = store.open()
     record = find_kernel(trees, kernel, console, to_use=tree)
     if tree:
+        if file == STDOUT:
+            raise UsageError("a tree is a folder, and no stdout", hint="give a folder with -o")
         count = export_tree(trees, record, file)
         console.say(f"{file}: {count} files of {record.identity.release}")
     else:
-        count = export_archive(trees, record, file)
+        with piped(file, console, name="kheaders.tar.xz", what="an archive") as place:
+            count = export_archive(trees, record, place)
         console.say(f"{file}: {count} bytes, sha256 {record.archive.sha256}")
     if output.json:
         console.document({"kernel": {"key": record.key}, "output": str(file)})
