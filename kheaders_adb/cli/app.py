@@ -27,6 +27,7 @@ COMMANDS = {
     "export": "upkeep.export",
     "verify": "upkeep.verify",
     "gc": "upkeep.gc",
+    "store": "storage",
     "pin": "upkeep.pin",
     "unpin": "upkeep.unpin",
     "compile": "compile.compile_",
@@ -36,7 +37,10 @@ COMMANDS = {
     "push": "push.push",
     "doctor": "doctor.doctor",
 }
-"""Each command, in the order of ``--help``: the module beside this one, and the function in it."""
+"""Each command, in the order of ``--help``: the module beside this one, and the function in it.
+
+Where no function is named, the module is of a command with commands of its own.
+"""
 
 
 class Commands(TyperGroup):
@@ -55,11 +59,16 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         if cmd_name not in self.commands:
-            part = typer.Typer(add_completion=False, **_SETTINGS)
             name, _, function = COMMANDS[cmd_name].partition(".")
+            part = typer.Typer(name=cmd_name, add_completion=False, **_SETTINGS)
             module = import_module(f"{__package__}.{name}")
             kind = getattr(module, "COMMAND_CLASS", None)
-            command(part, cmd_name, cls=kind)(getattr(module, function))
+            if function:
+                command(part, cmd_name, cls=kind)(getattr(module, function))
+            else:
+                part.callback(help=module.SUMMARY)(_nothing)
+                for each, function in module.SUBCOMMANDS.items():
+                    command(part, each)(getattr(module, function))
             self.commands[cmd_name] = typer.main.get_command(part)
         return self.commands[cmd_name]
 
@@ -69,6 +78,10 @@ class Commands(TyperGroup):
             for name in COMMANDS:
                 self.get_command(ctx, name)
         return super().resolve_command(ctx, args)
+
+
+def _nothing() -> None:
+    """What a command with commands of its own does by itself."""
 
 
 _SETTINGS: dict[str, Any] = {

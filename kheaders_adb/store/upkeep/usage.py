@@ -63,18 +63,8 @@ class Usage:
         return cls(store, trees, (sum(counts.values()) + folders) * BLOCK_BYTES)
 
     def of_kernel(self, record: KernelRecord) -> int:
-        """The bytes that are there for one kernel, what it shares with others included.
-
-        Raises:
-            StoreError: the disk failed.
-        """
-        tree, config = record.tree, record.identity.config_sha256
-        blocks = self.trees.get(tree)
-        files = [self.store.kernel_path(record.key), *self._files_of(tree)]
-        files.append(self.store.archive_path(_archive_of(tree)))
-        if config is not None and paths.SHA256.fullmatch(config):
-            files.append(self.store.config_path(config))
-        return (0 if blocks is None else blocks.size_bytes) + Blocks.at(*files).size_bytes
+        """The bytes that are there for one kernel, as `kernel_bytes` has it."""
+        return _kernel_bytes(self.store, record, self.trees.get(record.tree))
 
     def remove(self, tree: str) -> int:
         """Take a tree out of the account, and its archive if no other tree has it.
@@ -94,13 +84,35 @@ class Usage:
             for inode, count in zip(gone.inodes, gone.counts, strict=True)
             if not self._users[inode]
         )
-        files = self._files_of(tree)
+        files = _files_of(self.store, tree)
         if not any(_archive_of(other) == _archive_of(tree) for other in self.trees):
             files.append(self.store.archive_path(_archive_of(tree)))
         return freed * BLOCK_BYTES + Blocks.at(*files).size_bytes
 
-    def _files_of(self, tree: str) -> list[Path]:
-        return [self.store.manifest_path(tree), size_path(self.store, tree)]
+
+def kernel_bytes(store: Store, record: KernelRecord) -> int:
+    """The bytes that are there for one kernel, what it shares with others included.
+
+    Raises:
+        StoreError: the disk failed.
+    """
+    return _kernel_bytes(store, record, blocks_of(store, record.tree))
+
+
+def _kernel_bytes(store: Store, record: KernelRecord, tree: Blocks | None) -> int:
+    files = [
+        store.kernel_path(record.key),
+        store.archive_path(record.archive.sha256),
+        *_files_of(store, record.tree),
+    ]
+    config = record.identity.config_sha256
+    if config is not None and paths.SHA256.fullmatch(config):
+        files.append(store.config_path(config))
+    return (0 if tree is None else tree.size_bytes) + Blocks.at(*files).size_bytes
+
+
+def _files_of(store: Store, tree: str) -> list[Path]:
+    return [store.manifest_path(tree), size_path(store, tree)]
 
 
 def _archive_of(tree: str) -> str:

@@ -45,10 +45,12 @@ def steady(text: str, store_path: Path) -> str:
         (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "BOOT-ID"),
         (r"(?m)(now|\d+ s)$", "AGE"),
         (r"tcp:127\.0\.0\.1:\d+", "tcp:127.0.0.1:PORT"),
-        (r"[\d.]+ GiB free", "N GiB free"),
+        (r"takes [\d.]+ [KM]iB, [\d.]+ GiB free", "takes N KiB, N GiB free"),
         (r"sha256 [0-9a-f]{64}", "sha256 HEX"),
         (r"trees/[0-9a-f]{64}", "trees/HEX"),
         (r"\d+ bytes, ", "N bytes, "),
+        (r"\d+(\.\d)? [KM]iB", "SIZE"),
+        (r"SIZE {2,}", "SIZE  "),
     ):
         text = re.sub(pattern, name, text)
     return text
@@ -310,8 +312,9 @@ def test_list(run: Run, server: Server, store_path: Path) -> None:
     server.add_device("SECOND", kernel=OTHER)
     run("pull", "-s", "SECOND")
     done = run("list")
-    assert (done.code, done.err) == (0, "")
-    check_golden("list.txt", steady(done.out, store_path))
+    assert done.code == 0
+    check_golden("list.txt", steady(f"{done.out}--- stderr\n{done.err}", store_path))
+    assert run("list", "-q").err == ""
     kernels = run("list", "--json").document["kernels"]
     assert [kernel["serial"] for kernel in kernels] == ["SECOND", "PHONE"]
 
@@ -359,7 +362,10 @@ def test_remove(run: Run, staged: Done) -> None:
     assert mistyped.code == 2
     assert run("path").code == 0, "a typing error removes nothing"
     done = run("remove", "latest", "@PHONE")
-    assert done == Done(0, "", f"removed {KERNEL.release} ({key[:12]})\n")
+    freed = re.fullmatch(
+        re.escape(f"removed {KERNEL.release} ({key[:12]}): ") + r"\d+ KiB freed\n", done.err
+    )
+    assert (done.code, done.out, bool(freed)) == (0, "", True), done.err
     assert not Path(staged.out.rstrip("\n")).exists()
     assert run("path").code == 2
 

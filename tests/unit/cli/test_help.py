@@ -9,10 +9,12 @@ import typer.main
 
 import kheaders_adb
 from kheaders_adb.cli.app import app
+from kheaders_adb.cli.storage import SUBCOMMANDS
 from tests.unit.cli.conftest import Run
 from tests.unit.golden import FOLDER, check_golden
 
-COMMANDS = sorted(typer.main.get_command(app).list_commands(None))  # type: ignore[attr-defined]
+_NAMES = sorted(typer.main.get_command(app).list_commands(None))  # type: ignore[attr-defined]
+COMMANDS = [*_NAMES, *(f"store {name}" for name in SUBCOMMANDS)]
 
 
 def test_the_program(run: Run) -> None:
@@ -23,19 +25,19 @@ def test_the_program(run: Run) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command(run: Run, name: str) -> None:
-    done = run(name, "--help")
+    done = run(*name.split(), "--help")
     assert (done.code, done.err) == (0, "")
-    check_golden(f"help-{name}.txt", done.out)
+    check_golden(f"help-{name.replace(' ', '-')}.txt", done.out)
 
 
 def test_no_golden_file_is_left_from_a_command_that_is_gone() -> None:
     named = {path.stem.removeprefix("help-") for path in FOLDER.glob("help-*.txt")}
-    assert named == set(COMMANDS)
+    assert named == {name.replace(" ", "-") for name in COMMANDS}
 
 
 def test_help_fits_the_terminal_and_has_no_colour(run: Run) -> None:
     for name in COMMANDS:
-        out = run(name, "-h").out
+        out = run(*name.split(), "-h").out
         assert "\x1b" not in out
         assert max(map(len, out.splitlines())) <= 80
 
@@ -43,7 +45,7 @@ def test_help_fits_the_terminal_and_has_no_colour(run: Run) -> None:
 def test_every_option_says_what_it_does(run: Run) -> None:
     """An option whose second column is empty is one that somebody forgot."""
     for name in COMMANDS:
-        options = run(name, "--help").out.partition("Options:\n")[2]
+        options = run(*name.split(), "--help").out.partition("Options:\n")[2]
         bare = [
             line
             for line, following in zip(
