@@ -8,8 +8,9 @@ no key or serial is broken, or it could not be copied from there.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kheaders_adb.cli.console import Console
@@ -58,7 +59,7 @@ class Cell:
     def painted(self, *, colour: bool) -> str:
         """Its text, coloured as a terminal has it."""
         text = harmless(self.text)
-        if self.tone is None or not colour:
+        if self.tone is None or not colour or not text:
             return text
         toned = len(text) if self.toned is None else self.toned
         return f"\033[{self.tone.value}m{text[:toned]}{_RESET}{text[toned:]}"
@@ -204,59 +205,60 @@ def _text(cell: Cell) -> Text:
 def _draw_block(canvas: Canvas, titles: Sequence[str], row: Sequence[Cell]) -> None:
     """A row on lines of its own: what tells it from others, and below it the rest."""
     _draw(canvas, _text(row[0]))
-    _draw_record(
-        canvas,
-        [
-            (Cell(f"  {title.lower()}"), cell)
-            for title, cell in zip(titles[1:], row[1:], strict=True)
-            if cell.text
-        ],
-    )
+    rest = []
+    for title, cell in zip(titles[1:], row[1:], strict=True):
+        if cell.text:
+            # What needs no title is a remark.
+            remark = replace(cell, text=f"  {cell.text}")
+            rest.append((Cell(f"  {title.lower()}"), cell) if title else (remark, Cell("")))
+    _draw_record(canvas, rest)
 
 
 def _draw_record(canvas: Canvas, rows: Sequence[tuple[Cell, Cell]]) -> None:
-    from rich.cells import cell_len
     from rich.text import Text
 
-    start = _GAP + max((cell_len(harmless(name.text)) for name, _ in rows), default=0)
-    for name, cell in rows:
-        head = _text(name)
-        head.pad_right(start - head.cell_len)
-        lines = _folded(canvas, cell, canvas.width - start)
+    names = [_text(name) for name, _ in rows]
+    start = column = _GAP + max((name.cell_len for name in names), default=0)
+    for name, (_, cell) in zip(names, rows, strict=True):
+        if name.plain.strip():  # else it goes on with what is above
+            start = column
+        lines = _folded(cell, canvas.width - start)
         if any(line.cell_len > canvas.width - start for line in lines):
-            # A word that has no room there has a line of its own.
-            if name.text.strip():
-                head.rstrip()
-                _draw(canvas, head)
-            start_here, head = min(_INDENT, start), Text(" " * min(_INDENT, start))
-            lines = _folded(canvas, cell, canvas.width - start_here)
-        else:
-            start_here = start
+            # A word that has no room there is moved to the left, to lines of its own.
+            start = min(_INDENT, column)
+            lines = _folded(cell, canvas.width - start)
+            if name.plain.strip():
+                _draw(canvas, name)
+                name = Text()
         for line in lines:
-            _draw(canvas, head + line)
-            head = Text(" " * start_here)
+            name.pad_right(start - name.cell_len)
+            _draw(canvas, name + line)
+            name = Text()
 
 
-def _folded(canvas: Canvas, cell: Cell, width: int) -> list[Text]:
+def _folded(cell: Cell, width: int) -> list[Text]:
     """A cell's text in lines of a width; a longer word stays whole, and so does not fit."""
     from rich.text import Text
 
     hang = cell.hang if width - cell.hang >= _FOLDED_TO else 0
     found: list[Text] = []
     for part in _text(cell).split("\n", allow_blank=True):
+        line, left = Text(), width
         # What is set in below another row's column has the column of this one here.
-        line = _without_indent(part) if found else part
-        first = (line.wrap(canvas, width, overflow="ignore") or [Text()])[0]
-        rest = _without_indent(line[len(first.plain) :])
-        found.append(first)
-        if rest.plain:
-            more = rest.wrap(canvas, width - hang, overflow="ignore")
-            found += [Text(" " * hang) + each for each in more]
+        words = re.finditer(r"^ *\S+|\S+", part.plain.lstrip(" ") if found else part.plain)
+        offset = len(part.plain) - len(part.plain.lstrip(" ")) if found else 0
+        end = 0
+        for word in words:
+            taken = part[offset + end : offset + word.end()]
+            if line.plain.strip() and taken.cell_len > left:
+                found.append(line)
+                line, taken = Text(" " * hang), part[offset + word.start() : offset + word.end()]
+                left = width - hang
+            line += taken
+            left -= taken.cell_len
+            end = word.end()
+        found.append(line)
     return found
-
-
-def _without_indent(text: Text) -> Text:
-    return text[len(text.plain) - len(text.plain.lstrip(" ")) :]
 
 
 def _draw(canvas: Canvas, line: Text) -> None:
