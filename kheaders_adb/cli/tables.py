@@ -108,29 +108,24 @@ def put_table(
     if console.width is None:
         _put(console, table(every, colour=console.out_colour))
         return
-    canvas = _canvas(console, console.width)
     from rich.cells import cell_len
 
     natural = [
         max(cell_len(harmless(cell.text)) for cell in column) for column in zip(*every, strict=True)
     ]
-    may_fold = [title in folded for title in titles]
     least = [
-        min(width, max(_FOLDED_TO, len(title))) if folds else width
-        for title, width, folds in zip(titles, natural, may_fold, strict=True)
+        min(width, max(_FOLDED_TO, len(title))) if title in folded else width
+        for title, width in zip(titles, natural, strict=True)
     ]
-    if sum(least) + _GAP * (len(titles) - 1) > console.width:
+    room = console.width - _GAP * (len(titles) - 1)
+    if sum(least) > room:
+        canvas = _canvas(console, console.width)
         for row in rows:
             _draw_block(canvas, titles, row)
     else:
-        from rich.table import Table
-
-        grid = Table.grid(padding=(0, _GAP, 0, 0), pad_edge=False)
-        for folds, width in zip(may_fold, least, strict=True):
-            grid.add_column(no_wrap=not folds, overflow="fold", min_width=width)
-        for each in every:
-            grid.add_row(*map(_text, each))
-        canvas.print(grid)
+        # Versions of rich differ in whether the gap after the last column counts: here is room for it.
+        canvas = _canvas(console, console.width + _GAP)
+        _draw_grid(canvas, _narrowed(natural, least, room), every)
     _put(console, _drawn(canvas))
 
 
@@ -200,6 +195,26 @@ def _text(cell: Cell) -> Text:
     if cell.tone is not None:
         text.stylize(cell.tone.style, 0, cell.toned)
     return text
+
+
+def _narrowed(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """The widths of columns that have so much room together: the widest give first."""
+    widths = list(natural)
+    while sum(widths) > room:
+        _, widest = max((width, at) for at, width in enumerate(widths) if width > least[at])
+        widths[widest] -= 1
+    return widths
+
+
+def _draw_grid(canvas: Canvas, widths: Sequence[int], rows: Sequence[Sequence[Cell]]) -> None:
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, _GAP, 0, 0), pad_edge=False)
+    for width in widths:
+        grid.add_column(width=width, overflow="fold")
+    for row in rows:
+        grid.add_row(*map(_text, row))
+    canvas.print(grid)
 
 
 def _draw_block(canvas: Canvas, titles: Sequence[str], row: Sequence[Cell]) -> None:

@@ -97,8 +97,8 @@ def collect(store: Store, policy: Policy | None = None, *, dry_run: bool = False
     policy = policy or Policy()
     if not store.exists:
         return Collected((), 0, (), (), (), 0, 0)
-    # Only a limit on the size needs to know what all of it takes.
-    usage = None if policy.max_size_bytes is None else Usage.of(store, remember=not dry_run)
+    # Only a limit on the size needs to know what all of it takes; what is about to go is not written down.
+    usage = None if policy.max_size_bytes is None else Usage.of(store, remember=False)
     freed = Freed()
     litter = 0
     if dry_run:

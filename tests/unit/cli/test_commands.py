@@ -288,6 +288,40 @@ def test_devices(run: Run, server: Server) -> None:
     assert "not today" in rows["ODD"]["error"]
 
 
+def test_devices_that_are_asked_for(
+    run: Run, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.add_device("ONE", kernel=KERNEL)
+    two = server.add_device("10.0.0.2:5555", kernel=KERNEL, usb=False)
+    server.add_device("SHY", state=State.UNAUTHORIZED)
+
+    def listed(*flags: str) -> list[str]:
+        done = run("devices", *flags, "--json")
+        assert done.code == 0, done.err
+        return [row["serial"] for row in done.document["devices"]]
+
+    for flags, serials in (
+        (("-s", "ONE"), ["ONE"]),
+        (("-s", "10.0.0.2"), ["10.0.0.2:5555"]),
+        (("-s", "SHY"), ["SHY"]),
+        (("-d",), ["ONE", "SHY"]),
+        (("-e",), ["10.0.0.2:5555"]),
+        (("-t", f"{two.transport_id}"), ["10.0.0.2:5555"]),
+    ):
+        assert listed(*flags) == serials
+    assert "SHY" not in run("devices", "-s", "ONE").out
+    for flags in (("-s", "NIX"), ("-t", "99")):
+        done, pulled = run("devices", *flags), run("pull", *flags)
+        assert (done.code, done.out, done.err) == (3, "", pulled.err)
+        assert "was asked for, connected are" in done.err
+    assert run("devices", "-s", "NIX", "--json").document["error"]["exit_code"] == 3
+    assert run("devices", "-s", "ONE", "-d").code == 2
+    # One looks here for what to put into it.
+    monkeypatch.setenv("ANDROID_SERIAL", "ONE")
+    assert listed() == ["ONE", "10.0.0.2:5555", "SHY"]
+    assert listed("-e") == ["10.0.0.2:5555"]
+
+
 def test_no_devices(run: Run, server: Server) -> None:
     done = run("devices")
     assert (done.code, done.out) == (0, "")
