@@ -428,6 +428,44 @@ def test_paths_and_locales_that_do_not_fit_each_other(
     assert rb"\u2192 install clang" in out
 
 
+# --- env
+
+
+@pytest.mark.usefixtures("staged")
+def test_env_in_each_syntax(run: Run, store_path: Path) -> None:
+    text = ""
+    for words in (
+        *(("--shell", shell) for shell in ("sh", "bash", "fish", "pwsh", "dotenv", "json")),
+        *(("--unset", "--shell", shell) for shell in ("zsh", "fish", "pwsh", "dotenv", "json")),
+        ("--unset", "--json"),
+        ("--shell", "tcsh"),
+    ):
+        done = run("env", "-q", *words)
+        assert done.code == (2 if words[-1] in ("tcsh", "dotenv") and done.err else 0), done.err
+        text += f"$ kheaders-adb env {' '.join(words)}\n{done.out}{done.err}"
+    check_golden("env.txt", steady(text, store_path))
+
+
+def test_variables_are_removed_whatever_is_staged(run: Run) -> None:
+    assert run("env").code == 2
+    done = run("env", "--unset", "--shell", "dash")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("unset KHEADERS_DIR;\n")
+
+
+def test_env_refuses_a_store_that_dotenv_cannot_name(
+    run: Run, server: Server, store_path: Path
+) -> None:
+    server.add_device("PHONE", kernel=KERNEL)
+    store = store_path.parent / "a b"
+    assert run("pull", "--store", store).code == 0
+    done = run("env", "--store", store, "--shell", "dotenv")
+    assert (done.code, done.out) == (2, "")
+    assert "the value of KHEADERS_DIR holds ' ', which not all readers" in done.err
+    for shell in ("sh", "fish", "pwsh", "json"):
+        assert str(store) in run("env", "--store", store, "--shell", shell).out
+
+
 # --- doctor
 
 
