@@ -27,7 +27,7 @@ COMMANDS = {
     "export": "upkeep.export",
     "verify": "upkeep.verify",
     "gc": "upkeep.gc",
-    "store": "storage",
+    "store": "storage.store",
     "pin": "upkeep.pin",
     "unpin": "upkeep.unpin",
     "compile": "compile.compile_",
@@ -39,7 +39,7 @@ COMMANDS = {
 }
 """Each command, in the order of ``--help``: the module beside this one, and the function in it.
 
-Where no function is named, the module is of a command with commands of its own.
+Where the module has ``SUBCOMMANDS``, the command has these and does nothing by itself.
 """
 
 
@@ -63,12 +63,12 @@ class Commands(TyperGroup):
             part = typer.Typer(name=cmd_name, add_completion=False, **_SETTINGS)
             module = import_module(f"{__package__}.{name}")
             kind = getattr(module, "COMMAND_CLASS", None)
-            if function:
-                command(part, cmd_name, cls=kind)(getattr(module, function))
+            if subcommands := getattr(module, "SUBCOMMANDS", None):
+                part.callback()(getattr(module, function))
+                for each, its_function in subcommands.items():
+                    command(part, each)(its_function)
             else:
-                part.callback(help=module.SUMMARY)(_nothing)
-                for each, function in module.SUBCOMMANDS.items():
-                    command(part, each)(getattr(module, function))
+                command(part, cmd_name, cls=kind)(getattr(module, function))
             self.commands[cmd_name] = typer.main.get_command(part)
         return self.commands[cmd_name]
 
@@ -78,10 +78,6 @@ class Commands(TyperGroup):
             for name in COMMANDS:
                 self.get_command(ctx, name)
         return super().resolve_command(ctx, args)
-
-
-def _nothing() -> None:
-    """What a command with commands of its own does by itself."""
 
 
 _SETTINGS: dict[str, Any] = {

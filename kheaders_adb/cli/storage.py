@@ -5,8 +5,9 @@ from __future__ import annotations
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice
 
-SUMMARY = "Tell where the store is, and how much disk it takes."
-SUBCOMMANDS = {"dir": "store_dir", "size": "store_size"}
+
+def store() -> None:
+    """Tell where the store is, and how much disk it takes."""
 
 
 def store_dir(store: StoreChoice, output: Output) -> None:
@@ -32,3 +33,6 @@ def store_size(store: StoreChoice, output: Output) -> None:
         console.document({"store": str(found.root), "disk_bytes": size_bytes})
     else:
         console.result(size_text(size_bytes))
+
+
+SUBCOMMANDS = {"dir": store_dir, "size": store_size}
