@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from kheaders_adb._version import __version__
-from kheaders_adb.cli.command import Command, command, globals_callback
+from kheaders_adb.cli.command import Command, Group, command, globals_callback
 from kheaders_adb.cli.console import PROGRAM, OutputError
 from kheaders_adb.cli.groups import DEFAULT_WAIT_S
 from kheaders_adb.errors import UsageError
@@ -28,6 +28,7 @@ COMMANDS = {
     "export": "upkeep.export",
     "verify": "upkeep.verify",
     "gc": "upkeep.gc",
+    "store": "storage.store",
     "pin": "upkeep.pin",
     "unpin": "upkeep.unpin",
     "compile": "compile.compile_",
@@ -37,7 +38,10 @@ COMMANDS = {
     "push": "push.push",
     "doctor": "doctor.doctor",
 }
-"""Each command, in the order of ``--help``: the module beside this one, and the function in it."""
+"""Each command, in the order of ``--help``: the module beside this one, and the function in it.
+
+Where the module has ``SUBCOMMANDS``, the command has these and does nothing by itself.
+"""
 
 
 class Commands(TyperGroup):
@@ -56,10 +60,15 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         if cmd_name not in self.commands:
-            part = typer.Typer(add_completion=False, **_SETTINGS)
+            part = typer.Typer(name=cmd_name, add_completion=False, **_SETTINGS)
             module, function = _function(cmd_name)
-            kind = getattr(module, "COMMAND_CLASS", Command)
-            command(part, cmd_name, cls=kind)(function)
+            if subcommands := getattr(module, "SUBCOMMANDS", None):
+                part.callback(cls=Group)(function)
+                for name, its_function in subcommands.items():
+                    command(part, name)(its_function)
+            else:
+                kind = getattr(module, "COMMAND_CLASS", Command)
+                command(part, cmd_name, cls=kind)(function)
             self.commands[cmd_name] = typer.main.get_command(part)
         return self.commands[cmd_name]
 
