@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, get_args, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from kheaders_adb.cli import inputs
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
@@ -26,6 +26,22 @@ class Command(TyperCommand):
         from kheaders_adb.cli.help import help_text
 
         return help_text(self, ctx)
+
+
+class Group(TyperGroup):
+    """A command of commands, whose help is ours."""
+
+    def get_help(self, ctx: Any) -> str:
+        """The text of ``--help``."""
+        from kheaders_adb.cli.help import help_text
+
+        return help_text(self, ctx)
+
+    def summary_of(self, name: str) -> str:
+        """What a command of it does."""
+        from kheaders_adb.cli.page import summary_of
+
+        return summary_of(self.commands[name].help)
 
 
 def command(

@@ -45,18 +45,24 @@ _WITH_VALUE = frozenset(
 )
 
 
-def with_waits(words: Sequence[str], default_s: float) -> list[str]:
-    """The words, with each ``--wait`` given its value: the number that follows, else the default.
+def with_left_out(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
+    """The words, with a value for each option that may stand without one.
 
-    ``compile --wait prog.c`` has a source, ``pull --wait 5`` has none.
+    A number that follows is its value, and nothing else is: ``compile --wait prog.c`` has a source,
+    ``pull --wait 5`` has none.
+
+    Args:
+        words: the words before ``--``.
+        values: what such an option means alone; one that is a number takes a number.
     """
     arranged: list[str] = []
     rest = list(words)
     while rest:
         word = rest.pop(0)
-        if word == "--wait":
-            value = rest.pop(0) if rest and _NUMBER.fullmatch(rest[0]) else f"{default_s:g}"
-            word = f"--wait={value}"
+        if (value := values.get(word)) is not None:
+            if rest and _NUMBER.fullmatch(value) and _NUMBER.fullmatch(rest[0]):
+                value = rest.pop(0)
+            word = f"{word}={value}"
         arranged.append(word)
     return arranged
 

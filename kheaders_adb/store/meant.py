@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from kheaders_adb.errors import Candidate
 from kheaders_adb.store.records import KernelRecord
+from kheaders_adb.untrusted.text import printable
 
 _MAX_ROWS = 8
 _KEY_DIGITS = 12
@@ -25,11 +26,12 @@ def rows(records: Sequence[KernelRecord]) -> str:
     shown = [
         (
             record.key[:_KEY_DIGITS],
-            record.identity.release,
-            record.identity.machine,
-            f"@{record.serial}" if record.serial else "-",
+            # Devices choose these; a line break would make a row.
+            printable(record.identity.release),
+            printable(record.identity.machine),
+            f"@{printable(record.serial)}" if record.serial else "-",
             # What alone tells builds of one release apart, for a reader.
-            record.identity.version[:60],
+            printable(record.identity.version, 60),
         )
         for record in records[:_MAX_ROWS]
     ]

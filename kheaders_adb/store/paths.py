@@ -10,6 +10,7 @@
     devices/<serial>.json         last boot_id → kernel key
     configs/<sha256>.gz           a kernel's configuration, by the sha256 of its text
     pins/<key>                    kernels that gc never removes
+    sizes/<tree>                  what a tree takes on the disk, as it was last counted
     changes/<…>.json              what living or killed runs have changed on devices
     tmp/  locks/
 
@@ -35,12 +36,13 @@ KERNELS = "kernels"
 DEVICES = "devices"
 PINS = "pins"
 CONFIGS = "configs"
+SIZES = "sizes"
 CHANGES = "changes"
 TMP = "tmp"
 LOCKS = "locks"
 
-#: ``locks`` is made last: where it is there, the others are.  ``configs`` is made when it is needed:
-#: older stores have none.
+#: ``locks`` is made last: where it is there, the others are.  ``configs`` and ``sizes`` are made when they
+#: are needed: older stores have none.
 _FOLDERS = (ARCHIVES, TREES, MANIFESTS, KERNELS, DEVICES, PINS, TMP, LOCKS)
 
 _FORMAT_FILE = "format"
