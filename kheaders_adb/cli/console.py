@@ -141,7 +141,12 @@ class Console:
 
         On a terminal there is no program: people are told what is in it, and it cannot act.
         """
-        self._put(harmless(text) if self.out.isatty() else text)
+        self._put(harmless(text) if self.is_for_people else text)
+
+    @property
+    def is_for_people(self) -> bool:
+        """Whether stdout is a terminal, at which no program reads."""
+        return self.out.isatty()
 
     def raw(self, content: bytes) -> None:
         """Write bytes to stdout as they are: for a program, never a terminal."""

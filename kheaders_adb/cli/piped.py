@@ -37,7 +37,7 @@ def piped(out: P, console: Console, *, name: str, what: str) -> Iterator[P | Pat
         raise UsageError(
             "-o - and --json exclude each other: both are for stdout", hint="give a file with -o"
         )
-    if console.out.isatty():
+    if console.is_for_people:
         raise UsageError(
             f"{what} is not for a terminal",
             hint="send stdout to a file or a program, or give a file",
