@@ -13,8 +13,9 @@ import typer
 from kheaders_adb import settings
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import StoreChoice, Target
-from kheaders_adb.cli.kernels import find_kernel, tree_gone
+from kheaders_adb.cli.kernels import find_kernel
 from kheaders_adb.errors import StoreError, UsageError
+from kheaders_adb.pipeline.named import tree_gone
 
 if TYPE_CHECKING:
     from kheaders_adb.adb.deadline import Deadline

@@ -9,12 +9,10 @@ import typer
 
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
-from kheaders_adb.errors import KheadersError, StoreError
-from kheaders_adb.store.records import RULES
+from kheaders_adb.pipeline.named import judged_today, require_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from kheaders_adb.store import BrokenRecord, KernelRecord, Store
 
@@ -46,50 +44,17 @@ def by_todays_rules(
     store: Store, record: KernelRecord, console: Console, *, to_use: bool
 ) -> KernelRecord:
     """The record, judged again from what is stored if older rules have judged it; as `find_kernel`."""
-    if record.rules >= RULES:
-        return record
-    from kheaders_adb.pipeline.rejudged import has_turned, judge_again, turned_error
-
-    name = f"{record.identity.release} ({record.key[:12]})"
-    try:
-        now = judge_again(store, record)
-    except KheadersError as error:
-        if to_use:
-            raise
-        console.warn(f"{name} cannot be judged by today's rules: {error.seen}")
-        return record
-    if to_use and has_turned(record, now):
-        raise turned_error(now)
-    if now.verdict.level is not record.verdict.level:
+    found = judged_today(store, record, to_use=to_use)
+    now = found.record
+    name = f"{now.identity.release} ({now.key[:12]})"
+    if found.error is not None:
+        console.warn(f"{name} cannot be judged by today's rules: {found.error.seen}")
+    if found.was is not None:
         console.say(
             f"{name}: {now.verdict.level} by today's rules, "
-            f"{record.verdict.level} by those of kheaders-adb {record.tool_version}"
+            f"{found.was} by those of kheaders-adb {now.tool_version}"
         )
     return now
-
-
-def require_tree(store: Store, record: KernelRecord) -> Path:
-    """Where a kernel's tree is.
-
-    Raises:
-        StoreError: it is not there: somebody has deleted it by hand, or removed the kernel meanwhile.
-    """
-    from kheaders_adb.store.faults import is_folder
-
-    tree = store.tree_path(record.tree)
-    if not is_folder(tree):
-        raise tree_gone(store, record)
-    return tree
-
-
-def tree_gone(store: Store, record: KernelRecord) -> StoreError:
-    """The error for a kernel whose tree is not there, though it should be."""
-    return StoreError(
-        f"{store.tree_path(record.tree)} is not there",
-        step=f"using the headers of {record.identity.release}",
-        hint=f"`kheaders-adb verify --repair {record.key[:12]}` unpacks it again from its archive; "
-        "else run `kheaders-adb pull` again, or import the archive again",
-    )
 
 
 def warn_of_broken(console: Console, broken: Iterable[BrokenRecord]) -> None:
