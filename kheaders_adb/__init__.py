@@ -14,23 +14,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kheaders_adb import errors
-    from kheaders_adb.api import Outcome, Staged, ensure, ensure_all
+    from kheaders_adb.api import (
+        Collected,
+        Outcome,
+        Staged,
+        StagedKernel,
+        Store,
+        ensure,
+        ensure_all,
+    )
     from kheaders_adb.device.device import Device
     from kheaders_adb.errors import KheadersError
     from kheaders_adb.model import Level, Privilege, Verdict, Via
-    from kheaders_adb.store import Store
+    from kheaders_adb.store.upkeep.verify import Verified
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Collected",
     "Device",
     "KheadersError",
     "Level",
     "Outcome",
     "Privilege",
     "Staged",
+    "StagedKernel",
     "Store",
     "Verdict",
+    "Verified",
     "Via",
     "__version__",
     "ensure",
@@ -39,14 +50,17 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Collected": "kheaders_adb.api",
     "Device": "kheaders_adb.device.device",
     "KheadersError": "kheaders_adb.errors",
     "Level": "kheaders_adb.model",
     "Outcome": "kheaders_adb.api",
     "Privilege": "kheaders_adb.model",
     "Staged": "kheaders_adb.api",
-    "Store": "kheaders_adb.store",
+    "StagedKernel": "kheaders_adb.api",
+    "Store": "kheaders_adb.api",
     "Verdict": "kheaders_adb.model",
+    "Verified": "kheaders_adb.store.upkeep.verify",
     "Via": "kheaders_adb.model",
     "ensure": "kheaders_adb.api",
     "ensure_all": "kheaders_adb.api",

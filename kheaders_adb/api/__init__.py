@@ -9,6 +9,17 @@ devices and into one store.
 """
 
 from kheaders_adb.api.ensuring import ensure, ensure_all, usable_serials
+from kheaders_adb.api.keeping import Store
+from kheaders_adb.api.kept import Collected, StagedKernel
 from kheaders_adb.api.result import Outcome, Staged
 
-__all__ = ["Outcome", "Staged", "ensure", "ensure_all", "usable_serials"]
+__all__ = [
+    "Collected",
+    "Outcome",
+    "Staged",
+    "StagedKernel",
+    "Store",
+    "ensure",
+    "ensure_all",
+    "usable_serials",
+]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
-from kheaders_adb.errors import UsageError
+
+if TYPE_CHECKING:
+    from kheaders_adb.device.device import Device
 
 
 def import_(
@@ -48,35 +50,20 @@ def import_(
     """
     from kheaders_adb.cli.kernels import record_to_json
     from kheaders_adb.cli.render import omitted_line, verdict_line, verdict_warning
-    from kheaders_adb.importing.claim import Claim, read_claimed_config
+    from kheaders_adb.importing.claim import claim_of
     from kheaders_adb.importing.from_archive import import_archive
     from kheaders_adb.pipeline.options import Tolerance
 
     console = Console.standard(output)
     trees = store.open()
     on_device = target.serial is not None or target.usb or target.tcp or target.transport_id
-    if on_device and (config is not None or release is not None):
-        raise UsageError(
-            "a device and --config or --release name two kernels", hint="give one of them"
-        )
-    serial = None
-    if on_device:
-        from kheaders_adb.device.device import Device
-        from kheaders_adb.device.probe import probe
 
-        device = Device.select(
-            target.adb_server(console.say),
-            target.selection(),
-            target.deadline(),
-        )
-        serial = device.serial
-        claim = Claim(probe=probe(device))
-    else:
-        claim = Claim(
-            config=None if config is None else read_claimed_config(config),
-            release=release,
-            config_name=str(config),
-        )
+    def find() -> Device:
+        from kheaders_adb.device.device import Device
+
+        return Device.select(target.adb_server(console.say), target.selection(), target.deadline())
+
+    claim, serial = claim_of(find if on_device else None, config, release)
     record = import_archive(
         file,
         trees,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import kheaders_adb
-from kheaders_adb.store import Store
+from kheaders_adb.api.keeping import Store
 
 # What a command that only looks into the store has no use for.
 NEEDLESS = {
@@ -42,14 +42,17 @@ def run(code: str, **environ: str) -> str:
 
 def test_exported_names() -> None:
     assert kheaders_adb.__all__ == [
+        "Collected",
         "Device",
         "KheadersError",
         "Level",
         "Outcome",
         "Privilege",
         "Staged",
+        "StagedKernel",
         "Store",
         "Verdict",
+        "Verified",
         "Via",
         "__version__",
         "ensure",

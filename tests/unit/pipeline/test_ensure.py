@@ -436,7 +436,7 @@ def test_the_python_api_finds_what_the_users_shell_finds(
     assert kheaders_adb.ensure().serial == "SECOND"
     staged = kheaders_adb.ensure("PHONE", store=store_path, timeout_s=60)
     assert (staged.serial, staged.tree.is_relative_to(store_path)) == ("PHONE", True)
-    assert kheaders_adb.ensure("PHONE", store=Store.open(store_path)).cached is True
+    assert kheaders_adb.ensure("PHONE", store=kheaders_adb.Store(store_path)).cached is True
     with pytest.raises(NoDeviceError):
         kheaders_adb.ensure("THIRD")
     with pytest.raises(UsageError):
