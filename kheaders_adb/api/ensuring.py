@@ -78,7 +78,13 @@ def ensure(
         The staged tree, and the verdict that it is trusted for.
 
     Raises:
-        KheadersError: as drawn in `kheaders_adb.errors`; `pipeline.ensure` says which.
+        UsageError: what is wanted makes no sense.
+        DeviceError: there is no such device, several are meant, or it cannot be used in its state.
+        NoHeadersError: its kernel gives no headers, or not to this user.
+        MismatchError: those that were found do not belong to it.
+        ArchiveError: their archive is damaged or unsafe.
+        TransferError: the connection broke, the time is over, or the device rebooted.
+        StoreError: the disk failed, or there is no store.
 
     Guarantees:
         May be called from several threads at once, for different devices.

@@ -250,9 +250,13 @@ def test_threads_with_a_device_each(
     def work(serial: str) -> None:
         begin.wait()
         try:
-            results[serial] = kheaders_adb.ensure(
-                serial, **at | {"store": shared if is_shared else store}
-            )
+            staged = kheaders_adb.ensure(serial, **at | {"store": shared if is_shared else store})
+            # While others pull: what is mine is there, and sound.
+            assert shared.path(f"@{serial}") == staged.tree
+            assert shared.verify(staged.kernel.key).problems == ()
+            assert staged.tree in [kernel.tree for kernel in shared.list()]
+            assert shared.gc().removed == ()
+            results[serial] = staged
         except BaseException as error:
             results[serial] = error
 
