@@ -29,6 +29,7 @@ RANKS = (
     ("pipeline",),
     ("settings", "fleet", "importing"),
     ("cli", "api"),
+    ("pytest_workers",),
     ("pytest_plugin", "__init__", "__main__"),
 )
 RANK = {piece: rank for rank, pieces in enumerate(RANKS) for piece in pieces}
