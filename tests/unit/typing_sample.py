@@ -11,13 +11,16 @@ import pytest
 
 import kheaders_adb
 from kheaders_adb import (
+    Collected,
     Device,
     KheadersError,
     Level,
     Outcome,
     Privilege,
     Staged,
+    StagedKernel,
     Store,
+    Verified,
     Via,
     ensure,
     ensure_all,
@@ -44,7 +47,25 @@ def program(device: Device, phone: adbutils.AdbDevice, store: Store) -> None:
         assert_type(error.hint, str | None)
 
 
-def mistakes() -> None:
+def keeping(phone: adbutils.AdbDevice) -> None:
+    """The store, and what it tells."""
+    store = Store()
+    assert_type(Store("store").folder, Path)
+    assert_type(store.list(), tuple[StagedKernel, ...])
+    found = store.find("@1A2B3C4D")
+    assert_type(found.verdict.level, Level)
+    assert_type(found.kernel.build_id, str | None)
+    assert_type(store.path(found.key), Path)
+    assert_type(store.verify(repair=True), Verified)
+    assert_type([problem.path for problem in store.verify(found.key).problems], list[str])
+    assert_type(store.gc(max_age_s=86400.0, max_size_bytes=1 << 30, keep_latest=2), Collected)
+    assert_type(store.export("6.1", "kheaders.tar.xz"), Path)
+    assert_type(store.import_(Path("kheaders.tar.xz"), device=phone), StagedKernel)
+    store.import_("kheaders.tar.xz", device="1A2B3C4D", server=("localhost", 5037), on_note=print)
+    ensure(store=Store(store))
+
+
+def mistakes(store: Store) -> None:
     """Each must be one: `warn_unused_ignores` is part of strict."""
     ensure(7)  # type: ignore[arg-type]
     ensure(server=5037)  # type: ignore[arg-type]
@@ -52,6 +73,10 @@ def mistakes() -> None:
     ensure(realease="6.1")  # type: ignore[call-arg]
     ensure_all("1A2B3C4D")  # type: ignore[call-arg]
     ensure().tree = Path()  # type: ignore[misc]
+    store.folder = Path()  # type: ignore[misc]
+    store.find(7)  # type: ignore[arg-type]
+    store.export("latest")  # type: ignore[call-arg]
+    store.gc(max_age="30d")  # type: ignore[call-arg]
 
 
 @pytest.mark.kheaders(release=">=6.1", arch="arm64", level="exact")
