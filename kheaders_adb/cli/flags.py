@@ -48,6 +48,14 @@ def cflags(
             "--format", help="shell: quoted where needed; json: an array; make: for an assignment."
         ),
     ] = Format.SHELL,
+    stamp: Annotated[
+        Path | None,
+        typer.Option(
+            "--stamp",
+            metavar="FILE",
+            help="Write them into this file instead, for `clang @FILE`; it is touched only if they change.",
+        ),
+    ] = None,
     libbpf: LibbpfOption = None,
     optimize: OptimizeOption = "2",
     cpu: CpuOption = "v2",
@@ -69,9 +77,15 @@ def cflags(
         found = flags.front_flags(chosen.tree, libbpf=chosen.libbpf(libbpf), optimize=optimize)
         found += [f"-I{folder}" for folder in project.include_dirs]
         found += [f"-D{define}" for define in project.defines]
+    stamped: dict[str, object] = {}
+    if stamp is not None:
+        from kheaders_adb.ebpf.stamp import write_stamp
+
+        stamped = {"stamp": str(stamp), "changed": write_stamp(stamp, found)}
     say_used(chosen, console)
     if output.json:
-        console.document({**used_to_json(chosen), "stage": stage.value, "flags": found})
+        console.document({**used_to_json(chosen), "stage": stage.value, "flags": found, **stamped})
+    if output.json or stamped:
         return
     match form:
         case Format.SHELL:

@@ -29,8 +29,8 @@ def environment(tree: HeaderTree, *, root: str | None = None) -> dict[str, str]:
         root: where the tree is for whoever reads the variables, if that is not here: on the device.
 
     ``BCC_KERNEL_SOURCE`` is read by bcc, the ``BPFTRACE_`` ones by bpftrace; ``KHEADERS_DIR`` and
-    ``KHEADERS_ARCH`` are for scripts.  Not ``BCC_LINUX_VERSION_CODE``: bcc takes the same number from the tree,
-    and given the variable it warns twice a program, on stdout.
+    ``KHEADERS_ARCH`` are for scripts.  Not ``BCC_LINUX_VERSION_CODE``: bcc takes the same number from the
+    tree, and given the variable it warns twice a program, on stdout.
     """
     where = root if root is not None else str(tree.root)
     return {

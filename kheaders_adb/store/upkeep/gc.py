@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kheaders_adb.errors import StoreError
-from kheaders_adb.store import paths, scratch
+from kheaders_adb.store import meanings, paths, scratch
 from kheaders_adb.store.faults import wrapped
 from kheaders_adb.store.locks import is_locked
 from kheaders_adb.store.lookup import BrokenRecord
@@ -150,6 +150,7 @@ def _carry_out(store: Store, decide: Callable[[], Plan]) -> Plan:
         with wrapped("removing kernels", store.root), store.guarded(exclusive=True):
             made = decide()
             made.carry_out(folder)
+            meanings.refresh(store)
     finally:
         scratch.discard(folder, lock_fd)
     return made
