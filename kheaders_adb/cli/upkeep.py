@@ -191,16 +191,25 @@ def export(
     tree: Annotated[
         bool, typer.Option("--tree", help="The extracted tree instead of the archive.")
     ] = False,
+    config: Annotated[
+        bool,
+        typer.Option("--config", help="The kernel's config.gz instead."),
+    ] = False,
 ) -> None:
-    """Copy a kernel's archive, byte for byte as it was read, or its tree out of the store."""
-    from kheaders_adb.store.upkeep.export import export_archive, export_tree
+    """Copy a kernel's archive, byte for byte as it was read, its tree or its config.gz out of the store."""
+    from kheaders_adb.store.upkeep.export import export_archive, export_config, export_tree
 
+    if tree and config:
+        raise UsageError("--tree and --config exclude each other", hint="leave one of the two out")
     console = Console.standard(output)
     trees = store.open()
     record = find_kernel(trees, kernel, console, to_use=tree)
     if tree:
         count = export_tree(trees, record, file)
         console.say(f"{file}: {count} files of {record.identity.release}")
+    elif config:
+        count = export_config(trees, record, file)
+        console.say(f"{file}: {count} bytes, the configuration of {record.identity.release}")
     else:
         count = export_archive(trees, record, file)
         console.say(f"{file}: {count} bytes, sha256 {record.archive.sha256}")
