@@ -14,14 +14,8 @@ from kheaders_adb.cli.groups import KernelIfNamed, Output, StoreChoice
 from kheaders_adb.cli.headers import CpuOption, LibbpfOption, OptimizeOption, staged_tree
 from kheaders_adb.cli.projects import VerboseOption, project_for
 from kheaders_adb.cli.used import say_used, used_to_json
+from kheaders_adb.ebpf.stages import Stage
 from kheaders_adb.ebpf.variables import Shell
-
-
-class Stage(enum.StrEnum):
-    """One of the two stages of a compilation."""
-
-    FRONT = "front"
-    BPF = "bpf"
 
 
 class Format(enum.StrEnum):
