@@ -13,7 +13,7 @@ TEST := $(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # takes longer than what it does.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-long matrix check check-oldest check-newest check-packages coverage packages lab field bench clean venv
+.PHONY: help demo test test-long matrix check check-oldest check-newest check-packages coverage generated packages lab field bench clean venv
 
 help:
 	@echo "make demo       boot a kernel in QEMU and pull its headers"
@@ -24,6 +24,7 @@ help:
 	@echo "make check-oldest, check-newest   those tests with the oldest and the newest dependencies"
 	@echo "make check-packages   build wheel and sdist, and try them"
 	@echo "make coverage   the tests of make check, counting which lines and branches they run"
+	@echo "make generated  write anew what is generated from the program: help's golden files, docs/cli.md, man pages"
 	@echo "make lab        build the kernels that must be built from source (about an hour)"
 	@echo "make matrix     what is said of every kernel and every archive of the lab"
 	@echo "make field      the real kheaders.ko files in KHEADERS_FIELD=DIR: imported, verified, compared with GNU tar"
@@ -84,6 +85,10 @@ coverage: venv
 	$(PY) -m coverage run -m pytest --numprocesses 4 --dist loadgroup -m "not campaign" tests/wire tests/unit
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
+
+# What is generated from the program: read the difference as a user would.
+generated: venv
+	$(PY) -m fixtures.reference
 
 # What the tests without QEMU compare with: clang, shells, libbpf's headers.  Where CI is set, none may lack.
 packages: venv

@@ -19,7 +19,9 @@ from kheaders_adb.adb.wire import ServerRefusedError, ServiceFailedError, Wire
 from kheaders_adb.errors import AdbServerError, DeviceError, TransferError
 from kheaders_adb.untrusted.text import printable
 
-_MAX_LISTING_BYTES = 0xFFFF
+_MAX_BLOCK_BYTES = 0xFFFF
+_MAX_LISTING_BYTES = 0xFFFFF
+"""Of all that five digits can announce: some ten thousand devices."""
 _NAMING = "making sure whose connection it is"
 
 
@@ -66,7 +68,7 @@ class AdbServer:
         with self.connect(deadline, device=None, step=step) as wire:
             try:
                 wire.request(service)
-                return wire.read_block(_MAX_LISTING_BYTES)
+                return wire.read_listing(_MAX_LISTING_BYTES)
             except ServiceFailedError:
                 raise
             except TransferError as error:
@@ -158,7 +160,7 @@ class AdbServer:
                 if "unknown host service" in error.seen:
                     return None
                 raise
-            return wire.read_block(_MAX_LISTING_BYTES).decode("utf-8", "surrogateescape")
+            return wire.read_block(_MAX_BLOCK_BYTES).decode("utf-8", "surrogateescape")
 
     def _listing(self, service: str, deadline: Deadline) -> bytes:
         step = "listing devices"
@@ -172,7 +174,7 @@ class AdbServer:
         step = "asking for the device's features"
         with self.connect(deadline, device=entry.serial, step=step) as wire:
             wire.request(f"{_about(entry)}:features")
-            text = wire.read_block(_MAX_LISTING_BYTES).decode("utf-8", "replace")
+            text = wire.read_block(_MAX_BLOCK_BYTES).decode("utf-8", "replace")
         return frozenset(filter(None, text.split(",")))
 
     def open(self, entry: DeviceEntry, service: str, deadline: Deadline, *, step: str) -> Wire:

@@ -8,6 +8,7 @@ the figures.  The protocol is that of AOSP's ``docs/dev/services.md`` and ``over
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 
 from kheaders_adb.adb.address import ServerAddress
@@ -18,6 +19,9 @@ from kheaders_adb.untrusted.text import one_line
 
 _RECV_BYTES = 256 * 1024
 _MAX_FAIL_TEXT = 4096
+_END_S = 0.3
+_HEX = re.compile(rb"[0-9A-Fa-f]{4,5}")
+_NO_SERVER = "check that the address given is an adb server's"
 
 
 class ServerRefusedError(AdbServerError):
@@ -197,7 +201,7 @@ class Wire:
             f"the peer answered {status!r}, which is not the adb protocol",
             step=self.step,
             device=self.device,
-            hint="check that the address given is an adb server's",
+            hint=_NO_SERVER,
         )
 
     def read_block(self, limit_bytes: int) -> bytes:
@@ -207,19 +211,56 @@ class Wire:
             AdbServerError: the length is no number or above `limit_bytes`.
             TransferError, DeadlineError: as for reading.
         """
+        return self.read_exact(self._size(self.read_exact(4), limit_bytes))
+
+    def read_listing(self, limit_bytes: int) -> bytes:
+        """A block that ends the connection, of any length up to `limit_bytes`.
+
+        adb writes the length with ``%04x``, which makes five digits from 65,536 bytes on, as a list of some
+        600 devices has.  Only what comes behind the block of four tells.
+
+        Raises:
+            AdbServerError: the length is no number, above `limit_bytes`, or not that of what comes.
+            TransferError, DeadlineError: as for reading.
+        """
         head = self.read_exact(4)
-        try:
-            size_bytes = int(head, 16)
-        except ValueError:
-            size_bytes = -1
-        if not 0 <= size_bytes <= limit_bytes:
+        block = self.read_exact(self._size(head, limit_bytes))
+        if self._is_over():
+            return block
+        head += block[:1]
+        block = block[1:]
+        size_bytes = self._size(head, limit_bytes)
+        block += self.read_exact(max(0, size_bytes - len(block)))
+        if len(block) != size_bytes or not self._is_over():
             raise AdbServerError(
-                f"the peer announced a block of {head!r} bytes",
+                f"the peer announced a list of {head.decode()} (hexadecimal) bytes, and more came",
                 step=self.step,
                 device=self.device,
-                hint="check that the address given is an adb server's",
+                hint=_NO_SERVER,
             )
-        return self.read_exact(size_bytes)
+        return block
+
+    def _size(self, digits: bytes, limit_bytes: int) -> int:
+        size_bytes = int(digits, 16) if _HEX.fullmatch(digits) else -1
+        if not 0 <= size_bytes <= limit_bytes:
+            raise AdbServerError(
+                f"the peer announced a block of {digits!r} bytes",
+                step=self.step,
+                device=self.device,
+                hint=_NO_SERVER,
+            )
+        return size_bytes
+
+    def _is_over(self) -> bool:
+        """Whether nothing more comes; a peer that keeps the connection open is given a moment."""
+        if self._buffer:
+            return False
+        try:
+            self._sock.settimeout(min(_END_S, _positive(self.deadline)))
+            self._buffer = memoryview(self._sock.recv(_RECV_BYTES))
+        except OSError:
+            return True
+        return not self._buffer
 
     def lost(self, seen: str) -> TransferError:
         """A TransferError with this connection's context."""

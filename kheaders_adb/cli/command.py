@@ -6,10 +6,10 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from kheaders_adb.cli import inputs
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
@@ -18,8 +18,34 @@ from kheaders_adb.cli.process import disk_error
 GROUPS: tuple[type[Any], ...] = (Target, StoreChoice, Output)
 
 
+class Command(TyperCommand):
+    """A command whose help is ours."""
+
+    def get_help(self, ctx: Any) -> str:
+        """The text of ``--help``."""
+        from kheaders_adb.cli.help import help_text
+
+        return help_text(self, ctx)
+
+
+class Group(TyperGroup):
+    """A command of commands, whose help is ours."""
+
+    def get_help(self, ctx: Any) -> str:
+        """The text of ``--help``."""
+        from kheaders_adb.cli.help import help_text
+
+        return help_text(self, ctx)
+
+    def summary_of(self, name: str) -> str:
+        """What a command of it does."""
+        from kheaders_adb.cli.page import summary_of
+
+        return summary_of(self.commands[name].help)
+
+
 def command(
-    app: typer.Typer, name: str, *, cls: type[TyperCommand] | None = None
+    app: typer.Typer, name: str, *, cls: type[Command] = Command
 ) -> Callable[[Callable[..., int | None]], Callable[..., None]]:
     """Register a function as the command `name` of `app`, of the class `cls` if that must be a special one.
 
@@ -92,15 +118,18 @@ def _show_as_options(
     for name in names:
         if name in groups:
             group_hints = get_type_hints(groups[name], include_extras=True)
-            parameters += [
-                inspect.Parameter(
-                    field.name,
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=field.default,
-                    annotation=group_hints[field.name],
+            for field in dataclasses.fields(groups[name]):
+                hint = group_hints[field.name]
+                for info in get_args(hint)[1:]:
+                    info.rich_help_panel = groups[name].HEADING
+                parameters.append(
+                    inspect.Parameter(
+                        field.name,
+                        inspect.Parameter.KEYWORD_ONLY,
+                        default=field.default,
+                        annotation=hint,
+                    )
                 )
-                for field in dataclasses.fields(groups[name])
-            ]
         else:
             parameters.append(
                 inspect.Parameter(

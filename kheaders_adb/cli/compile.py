@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from kheaders_adb import settings
+from kheaders_adb.cli.command import Command
 from kheaders_adb.cli.console import Console, error_to_json
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.cli.headers import (
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _FOR_CLANG = "--for-clang"
 
 
-class WithClangFlags(TyperCommand):
+class WithClangFlags(Command):
     """A command whose arguments after ``--`` are for clang and not names of sources."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]

@@ -87,6 +87,8 @@ class Console:
         wanted: what the user asked for.
         colour: whether stderr may be coloured.
         live: whether stderr is a terminal that can show a progress bar.
+        out_colour: whether stdout may be coloured.
+        width: how many columns stdout has, if it is a terminal; None where nothing is to be folded.
     """
 
     out: IO[str]
@@ -94,6 +96,8 @@ class Console:
     wanted: Wanted
     colour: bool = False
     live: bool = False
+    out_colour: bool = False
+    width: int | None = None
 
     @classmethod
     def begin(cls, wanted: Wanted) -> Console:
@@ -103,23 +107,34 @@ class Console:
 
     @classmethod
     def standard(cls, wanted: Wanted, environ: Mapping[str, str] = os.environ) -> Console:
-        """The process's own streams; ``NO_COLOR``, ``TERM=dumb`` and ``CI`` are respected."""
+        """The process's own streams; ``NO_COLOR``, ``FORCE_COLOR``, ``TERM=dumb``, ``CI`` are respected."""
         if isinstance(sys.stdout, io.TextIOWrapper):
             # Paths need not be text in the user's encoding, and no locale is a reason to fail.
             utf8 = sys.stdout.encoding.lower() == "utf-8"
             sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
-        terminal = sys.stderr.isatty() and environ.get("TERM") != "dumb"
+        terminal, out_terminal = (
+            stream.isatty() and environ.get("TERM") != "dumb" for stream in (sys.stderr, sys.stdout)
+        )
         return cls(
             sys.stdout,
             sys.stderr,
             wanted,
-            colour=terminal and not environ.get("NO_COLOR"),
+            colour=_may_colour(environ, terminal),
             live=terminal and not environ.get("CI") and not wanted.quiet,
+            out_colour=_may_colour(environ, out_terminal),
+            # The log of a build is read elsewhere, and by programs.
+            width=_width_of(sys.stdout, environ)
+            if out_terminal and not environ.get("CI")
+            else None,
         )
 
     def result(self, text: str) -> None:
         """Write a line of the result to stdout: for people."""
         self._put(harmless(text))
+
+    def painted(self, text: str) -> None:
+        """Write a line of the result to stdout in which colours of ours are, where stdout may have any."""
+        self._put(_harmless_but_colours(text, colour=self.out_colour))
 
     def value(self, text: str) -> None:
         """Write a line to stdout as it is: for programs, which need a path or a flag to the letter.
@@ -179,10 +194,7 @@ class Console:
     def diagnostics(self, said: bytes) -> None:
         """Pass on what a compiler has said, which quotes headers; its colours stay if the user has any."""
         text = said.decode("utf-8", "backslashreplace").removesuffix("\n")
-        parts = _COLOURS.split(text) if self.colour else [text]
-        # Every second one is a colour.
-        shown = [part if at % 2 else harmless(part, keep="\t") for at, part in enumerate(parts)]
-        self._write("".join(shown))
+        self._write(_harmless_but_colours(text, colour=self.colour, keep="\t"))
 
     def progress(self, label: str) -> Progress:
         """A progress bar on stderr, where there is a terminal to show it."""
@@ -218,6 +230,28 @@ class Console:
 
     def _head(self, colour: str, word: str) -> str:
         return f"{PROGRAM}: {colour}{word}{_RESET} " if self.colour else f"{PROGRAM}: {word} "
+
+
+def _may_colour(environ: Mapping[str, str], terminal: bool) -> bool:
+    """As pytest, rich and Python itself: who wants no colour gets none, and who insists gets it in a pipe."""
+    return not environ.get("NO_COLOR") and (terminal or bool(environ.get("FORCE_COLOR")))
+
+
+def _width_of(stream: IO[str], environ: Mapping[str, str]) -> int:
+    """How many columns a terminal has, by its own word: ``COLUMNS`` may be another's, or of yesterday."""
+    with contextlib.suppress(OSError, ValueError):
+        if (columns := os.get_terminal_size(stream.fileno()).columns) > 0:
+            return columns
+    with contextlib.suppress(ValueError):
+        if (columns := int(environ.get("COLUMNS", ""))) > 0:
+            return columns
+    return 80
+
+
+def _harmless_but_colours(text: str, *, colour: bool, keep: str = "") -> str:
+    parts = _COLOURS.split(text) if colour else [text]
+    # Every second one is a colour.
+    return "".join(part if at % 2 else harmless(part, keep=keep) for at, part in enumerate(parts))
 
 
 class Progress:

@@ -94,16 +94,35 @@ def env(
     store: StoreChoice,
     output: Output,
     kernel: KernelIfNamed = None,
-    shell: Annotated[Shell, typer.Option("--shell", help="Whose syntax.")] = Shell.SH,
+    shell: Annotated[
+        Shell,
+        typer.Option(
+            "--shell",
+            help="Whose syntax; dotenv: for $GITHUB_ENV, docker's env files, python-dotenv, env $(…).",
+        ),
+    ] = Shell.SH,
+    unset: Annotated[
+        bool,
+        typer.Option(
+            "--unset",
+            help="Print what removes the variables again, of whatever kernel; in fish with --shell fish.",
+        ),
+    ] = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Print the variables by which bcc, bpftrace and scripts find a staged kernel's headers.
 
     For `eval "$(kheaders-adb env)"` in sh, bash, zsh and fish, and for direnv's .envrc.
     """
-    from kheaders_adb.ebpf.variables import environment, format_environment
+    from kheaders_adb.ebpf.variables import NAMES, environment, format_environment, format_unset
 
     console = Console.standard(output)
+    if unset:
+        if output.json:
+            console.document({"environment": dict.fromkeys(NAMES)})
+        else:
+            console.value(format_unset(shell).rstrip("\n"))
+        return
     project = project_for([Path()], console, verbose=verbose)
     chosen = staged_tree(store, kernel, project, console)
     tree = chosen.tree

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -28,6 +28,8 @@ DEFAULT_WAIT_S = 60.0
 @dataclass(frozen=True, slots=True)
 class Target:
     """Which device, behind which adb server: adb's own flags."""
+
+    HEADING: ClassVar = "Device selection (as adb's)"
 
     serial: Annotated[
         str | None,
@@ -102,6 +104,8 @@ class Target:
 class Output:
     """What is written, and how."""
 
+    HEADING: ClassVar = "Output"
+
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False
     quiet: Annotated[
         bool,
@@ -116,6 +120,8 @@ class Output:
 @dataclass(frozen=True, slots=True)
 class StoreChoice:
     """Where trees are staged."""
+
+    HEADING: ClassVar = "Store"
 
     store: Annotated[
         Path | None,

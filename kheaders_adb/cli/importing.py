@@ -92,6 +92,8 @@ def import_(
     if warning := verdict_warning(record.verdict, quiet=output.quiet):
         console.warn(warning)
     if output.json:
-        console.document(record_to_json(trees, record))
+        from kheaders_adb.store.upkeep.usage import kernel_bytes
+
+        console.document(record_to_json(trees, record, kernel_bytes(trees, record)))
     else:
         console.value(str(trees.tree_path(record.tree)))

@@ -58,7 +58,7 @@ def push(
             kept.store.tree_entries(staged.tree.name),
             _name(staged),
             PurePosixPath(to) if to else None,
-            PurePosixPath(root) if root else None,
+            PurePosixPath(root) if root is not None else None,
         )
     console.say(
         f"{device.serial}: the headers of {staged.kernel.release} are in {folder}"

@@ -115,6 +115,7 @@ def gc(
     Without a limit only litter goes: what killed runs left, and what no kernel refers to.  It is safe beside
     running pulls.
     """
+    from kheaders_adb.cli.render import size_text
     from kheaders_adb.store.upkeep.gc import Policy, collect
 
     console = Console.standard(output)
@@ -141,12 +142,12 @@ def gc(
             }
         )
         return
-    verb = "would remove" if dry_run else "removed"
+    verb, freed = ("would remove", "would be freed") if dry_run else ("removed", "freed")
     for record in done.removed:
         console.result(f"{verb} {record.identity.release} ({record.key[:12]})")
     console.say(
-        f"{verb} {counted(len(done.removed), 'kernel')}, {counted(len(done.trees), 'tree')}, "
-        f"{done.freed_bytes / 1048576:.1f} MiB; left: {counted(done.kept, 'kernel')}"
+        f"{verb} {counted(len(done.removed), 'kernel')}, {counted(len(done.trees), 'tree')}: "
+        f"{size_text(done.freed_bytes)} {freed}; left: {counted(done.kept, 'kernel')}"
     )
 
 

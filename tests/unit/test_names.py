@@ -105,3 +105,4 @@ def test_path_neither_opens_a_socket_nor_imports_what_a_device_needs(tmp_path: P
     assert "kheaders_adb.store.store" in loaded
     assert not roots & NEEDLESS
     assert not {name for name in loaded if name.startswith("kheaders_adb.device.")}
+    assert not {*loaded} & {f"kheaders_adb.cli.{name}" for name in ("help", "page", "examples")}

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from fixtures.oldest import constraints
-from fixtures.packages import differences
+from fixtures.packages import differences, shared_files
+from kheaders_adb.cli.installing import SCRIPTS
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
@@ -82,17 +83,45 @@ def test_actionlint_finds_nothing() -> None:
 
 def test_files_that_a_package_lacks_or_should_not_hold_are_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "k.whl", "w") as wheel:
-        for name in ("kheaders_adb/api.py", "kheaders_adb/stray.py", "k.dist-info/RECORD"):
+        for name in (
+            *("kheaders_adb/api.py", "kheaders_adb/stray.py", "k.dist-info/RECORD"),
+            *("k.data/data/share/man/man1/k.1", "k.data/data/share/old"),
+        ):
             wheel.writestr(name, "")
     with tarfile.open(tmp_path / "k.tar.gz", "w:gz") as sdist:
         for name in ("k/kheaders_adb/api.py", "k/kheaders_adb/ebpf/shims/a.h", "k/PKG-INFO"):
             sdist.addfile(tarfile.TarInfo(name))
-    committed = ["kheaders_adb/api.py", "kheaders_adb/ebpf/shims/a.h", "Makefile", ".ci/run"]
-    assert differences(tmp_path, committed) == [
+        for name in ("k/docs/man/k.1", "k/docs/man/l.1", "k/docs/one"):
+            sdist.addfile(tarfile.TarInfo(name))
+    committed = [
+        *("kheaders_adb/api.py", "kheaders_adb/ebpf/shims/a.h", "Makefile", ".ci/run"),
+        *("docs/man/k.1", "docs/man/l.1", "docs/one"),
+    ]
+    shared = {"docs/man": "share/man/man1", "docs/one": "share/another"}
+    assert differences(tmp_path, committed, shared) == [
         "k.whl: lacks kheaders_adb/ebpf/shims/a.h",
+        "k.whl: lacks share/another",
+        "k.whl: lacks share/man/man1/l.1",
         "k.whl: should not hold kheaders_adb/stray.py",
+        "k.whl: should not hold share/old",
         "k.tar.gz: lacks Makefile",
     ]
+
+
+def test_man_pages_go_where_man_looks() -> None:
+    shared = shared_files((ROOT / "pyproject.toml").read_text())
+    assert shared["docs/man"] == "share/man/man1"
+    assert {path.suffix for path in (ROOT / "docs" / "man").iterdir()} == {".1"}
+
+
+def test_completions_go_where_the_shells_look() -> None:
+    shared = shared_files((ROOT / "pyproject.toml").read_text())
+    folder = "kheaders_adb/cli/completions"
+    assert {path.name for path in (ROOT / folder).iterdir()} == set(SCRIPTS.values())
+    assert shared[f"{folder}/{SCRIPTS['bash']}"] == "share/bash-completion/completions/kheaders-adb"
+    assert shared[f"{folder}/{SCRIPTS['zsh']}"] == "share/zsh/site-functions/_kheaders-adb"
+    fish = "share/fish/vendor_completions.d/kheaders-adb.fish"
+    assert shared[f"{folder}/{SCRIPTS['fish']}"] == fish
 
 
 def test_hooks_fetch_nothing() -> None:

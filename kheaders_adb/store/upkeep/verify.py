@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from kheaders_adb.errors import StoreError
-from kheaders_adb.store import manifest, paths
+from kheaders_adb.store import configs, manifest, paths
 from kheaders_adb.store.digest import digest_of_file
 from kheaders_adb.store.faults import is_folder, wrapped
 from kheaders_adb.store.lookup import BrokenRecord
@@ -18,6 +18,7 @@ from kheaders_adb.store.manifest import Entry, EntryKind, Manifest
 from kheaders_adb.store.records import KernelRecord
 from kheaders_adb.store.store import Store
 from kheaders_adb.store.upkeep.problems import REFRESH, REPAIR, Problem, ProblemKind
+from kheaders_adb.store.upkeep.remembered import forget
 from kheaders_adb.store.upkeep.repair import ReadArchive, Repair
 
 _STEP = "verifying the store"
@@ -94,8 +95,12 @@ def verify(
     for tree in trees:
         with wrapped(_STEP, store.root / paths.TREES / tree):
             found, count = checker.check(tree)
-            if found and repair_with is not None:
-                found = Repair(store, tree, repair_with).repair(found)
+            try:
+                if found and repair_with is not None:
+                    found = Repair(store, tree, repair_with).repair(found)
+            finally:
+                if found:
+                    forget(store, tree)
         problems += found
         files += count
     for digest in kept:
@@ -122,7 +127,9 @@ def _broken_record(store: Store, broken: BrokenRecord, *, repair: bool) -> Probl
 def _config(store: Store, digest: str, *, repair: bool) -> list[Problem]:
     """What is wrong with a configuration that is kept; it need not be there."""
     path = store.config_path(digest)
-    if store.read_if_there(path) is None or store.read_config(digest) is not None:
+    # Read once: gc and remove may take it away meanwhile.
+    data = store.read_if_there(path)
+    if data is None or configs.unpack(data, digest) is not None:
         return []
     problem = Problem(
         "",

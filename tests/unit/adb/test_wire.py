@@ -251,3 +251,41 @@ def test_a_deadline_only_ever_comes_closer() -> None:
     over = Deadline(time.monotonic() - 1, 5)
     assert over.expired
     assert (over.remaining_s, over.wait_s) == (0, 0)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 0xFFFF, 0x10000, 0x1012F, 0x40A00])
+@pytest.mark.parametrize("closes", [True, False])
+def test_all_of_a_list_comes(size_bytes: int, closes: bool) -> None:
+    listing = (b"0a list of devices\n" * (size_bytes // 19 + 1))[:size_bytes]
+    over = threading.Event()
+    with conversation(
+        says(b"%04x" % size_bytes, listing, until=None if closes else over), timeout_s=20
+    ) as wire:
+        assert wire.read_listing(0xFFFFF) == listing
+        over.set()
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [(b"0004", b"list and more"), (b"1012", b"f" + b"x" * 0x1012E + b"more")],
+)
+def test_a_length_that_is_not_that_of_what_comes(head: bytes, body: bytes) -> None:
+    with conversation(says(head, body)) as wire, pytest.raises(AdbServerError) as caught:
+        wire.read_listing(0xFFFFF)
+    assert has_context(caught.value)
+
+
+def test_a_list_that_breaks_off() -> None:
+    with (
+        conversation(says(b"1012", b"f" + b"x" * 0x10000)) as wire,
+        pytest.raises(TransferError, match="ended after"),
+    ):
+        wire.read_listing(0xFFFFF)
+
+
+def test_a_list_above_the_limit() -> None:
+    with (
+        conversation(says(b"1012", b"f" + b"x" * 0x1012F)) as wire,
+        pytest.raises(AdbServerError, match="announced a block of b'1012f' bytes"),
+    ):
+        wire.read_listing(0xFFFF)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -134,6 +136,29 @@ def test_a_damaged_one_is_nobodys_and_found_by_verify(store: Store, damaged: byt
     assert store.read_config(DIGEST) == CONFIG
 
 
+def test_one_that_goes_while_verify_looks_is_not_called_damaged(store: Store) -> None:
+    made = pull(store)
+    path = store.config_path(DIGEST)
+    content = path.read_bytes()
+    done = threading.Event()
+
+    def others() -> None:  # gc and a pull, in turn
+        draft = path.with_name("draft")
+        while not done.is_set():
+            draft.write_bytes(content)
+            draft.rename(path)
+            path.unlink()
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(others)
+        try:
+            found = [verify(store, [made]).problems for _ in range(300)]
+        finally:
+            done.set()
+        running.result()
+    assert not any(found)
+
+
 def test_a_bomb_is_not_unpacked(store: Store) -> None:
     pull(store)
     path = store.config_path(DIGEST)
@@ -144,12 +169,12 @@ def test_a_bomb_is_not_unpacked(store: Store) -> None:
 
 def test_it_goes_with_the_last_kernel_that_names_it(store: Store) -> None:
     first, second = pull(store, 0), pull(store, 1)
-    before = Usage.of(store).total_bytes
     assert gc.remove(store, first.key).configs == ()
     assert kept(store) == [f"{DIGEST}.gz"]
+    before = Usage.of(store).total_bytes
     done = gc.remove(store, second.key)
     assert (done.configs, kept(store)) == ((DIGEST,), [])
-    assert done.freed_bytes == before, "its block is counted, too"
+    assert done.freed_bytes == before - Usage.of(store).total_bytes, "its block is counted, too"
 
 
 def test_gc_removes_what_no_record_names(store: Store) -> None:
@@ -169,9 +194,11 @@ def test_its_size_counts_against_the_limit(store: Store) -> None:
     other = b"CONFIG_SMP=n\n"
     pull(store, 1, text=other, digest=sha256(other).hexdigest(), staged_at=2.0)
     size_bytes = Usage.of(store).total_bytes
-    done = gc.collect(store, gc.Policy(max_size_bytes=size_bytes - 4096))
-    assert len(done.removed) == len(done.configs) == 1, "one configuration is enough"
-    assert done.freed_bytes == 4096
+    done = gc.collect(store, gc.Policy(max_size_bytes=size_bytes - 8192))
+    assert len(done.removed) == len(done.configs) == 1, (
+        "its record and its configuration are enough"
+    )
+    assert done.freed_bytes == size_bytes - Usage.of(store).total_bytes
 
 
 class TestAmending:
