@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from kheaders_adb.api import (
         Collected,
         Outcome,
+        Part,
         Staged,
         StagedKernel,
         Store,
         ensure,
         ensure_all,
+        staged,
     )
     from kheaders_adb.device.device import Device
     from kheaders_adb.errors import KheadersError
@@ -36,6 +38,7 @@ __all__ = [
     "KheadersError",
     "Level",
     "Outcome",
+    "Part",
     "Privilege",
     "Staged",
     "StagedKernel",
@@ -47,6 +50,7 @@ __all__ = [
     "ensure",
     "ensure_all",
     "errors",
+    "staged",
 ]
 
 _HOMES = {
@@ -55,6 +59,7 @@ _HOMES = {
     "KheadersError": "kheaders_adb.errors",
     "Level": "kheaders_adb.model",
     "Outcome": "kheaders_adb.api",
+    "Part": "kheaders_adb.api",
     "Privilege": "kheaders_adb.model",
     "Staged": "kheaders_adb.api",
     "StagedKernel": "kheaders_adb.api",
@@ -64,6 +69,7 @@ _HOMES = {
     "Via": "kheaders_adb.model",
     "ensure": "kheaders_adb.api",
     "ensure_all": "kheaders_adb.api",
+    "staged": "kheaders_adb.api",
 }
 
 

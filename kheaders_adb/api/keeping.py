@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from kheaders_adb import settings, store
 from kheaders_adb.api import arguments
-from kheaders_adb.api.kept import Collected, StagedKernel
+from kheaders_adb.api.kept import Collected, Part, StagedKernel
 from kheaders_adb.errors import UsageError
 from kheaders_adb.pipeline.named import Named, judged_today, require_tree
 
@@ -166,32 +166,42 @@ class Store:
             broken=tuple(found.path for found in done.broken),
         )
 
-    def export(self, kernel: str, output: str | Path, *, tree: bool = False) -> Path:
-        """Copy a kernel's archive, byte for byte as it was read, or its tree out of the store.
+    def export(self, kernel: str, output: str | Path, *, what: Part | str = Part.ARCHIVE) -> Path:
+        """Copy a kernel's archive, its tree or its configuration out of the store.
 
         Args:
             kernel: a KERNEL.
-            output: the file; with `tree` a folder, which is new or empty.
-            tree: the extracted tree, as ordinary writable files, instead of the archive.
+            output: the file, which must not be there; for a tree a folder, which is new or empty.
+            what: ``archive``, byte for byte as it was read; ``tree``, as ordinary writable files; or
+                ``config``, packed as ``/proc/config.gz`` is.
 
         Returns:
             `output`.
 
         Raises:
             UsageError: no kernel is meant, or several are; or `output` is there already, or cannot be made.
-            MismatchError, ArchiveError: with `tree`, as for `path`.
+            MismatchError, ArchiveError: of a tree, as for `path`.
             StoreError: what is wanted is missing or damaged, a disk failed, or this is no store.
 
         Guarantees:
             `output` appears complete and checked against its sha256, or not at all.
         """
-        from kheaders_adb.store.upkeep.export import export_archive, export_tree
+        from kheaders_adb.store.upkeep.export import export_archive, export_config, export_tree
 
+        part = arguments.choice(Part, what, "what")
         target = arguments.required_path(output, "output")
         opened = self._open()
         record = opened.resolve(_kernel(kernel))
-        record = judged_today(opened, record, to_use=tree).record
-        (export_tree if tree else export_archive)(opened, record, target)
+        record = judged_today(opened, record, to_use=part is Part.TREE).record
+        match part:
+            case Part.ARCHIVE:
+                export_archive(opened, record, target)
+            case Part.TREE:
+                export_tree(opened, record, target)
+            case Part.CONFIG:
+                export_config(opened, record, target)
+            case _:
+                assert_never(part)
         return target
 
     def import_(

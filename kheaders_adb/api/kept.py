@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,14 @@ class StagedKernel:
     last_used_at: float | None
     pinned: bool
     unjudged: str | None = None
+
+
+class Part(enum.StrEnum):
+    """What of a staged kernel is exported."""
+
+    ARCHIVE = "archive"
+    TREE = "tree"
+    CONFIG = "config"
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,12 @@ def compile_(
         bool, typer.Option("-g/-g0", help="Debug information and BTF, or neither.")
     ] = True,
     dependencies: Annotated[
-        bool, typer.Option("-MD", help="Write prog.d for make beside prog.o.")
+        bool,
+        typer.Option(
+            "-MD",
+            "-MP",
+            help="Write prog.d for make and ninja beside prog.o; it also lists what changes with the kernel.",
+        ),
     ] = False,
     jobs: Annotated[
         int | None,
@@ -167,6 +172,8 @@ def compile_(
                     on_diagnostics,
                     parallel=jobs or os.cpu_count() or 1,
                 )
+                if dependencies:
+                    chosen.settle()
         except CompileError as error:
             document(error=error_to_json(error))
             raise
@@ -251,6 +258,7 @@ def _options(
         cpu=given.cpu,
         debug=given.debug,
         dependencies=given.dependencies,
+        depends_on=chosen.changing_files() if given.dependencies else (),
         # Colours would stand in the words that --json has.
         color=console.colour and not console.wanted.json,
         extra=given.extra,

@@ -198,10 +198,16 @@ def export(
     tree: Annotated[
         bool, typer.Option("--tree", help="The extracted tree instead of the archive.")
     ] = False,
+    config: Annotated[
+        bool,
+        typer.Option("--config", help="The kernel's config.gz instead."),
+    ] = False,
 ) -> None:
-    """Copy a kernel's archive, byte for byte as it was read, or its tree out of the store."""
-    from kheaders_adb.store.upkeep.export import export_archive, export_tree
+    """Copy a kernel's archive, byte for byte as it was read, its tree or its config.gz out of the store."""
+    from kheaders_adb.store.upkeep.export import export_archive, export_config, export_tree
 
+    if tree and config:
+        raise UsageError("--tree and --config exclude each other", hint="leave one of the two out")
     console = Console.standard(output)
     trees = store.open()
     record = find_kernel(trees, kernel, console, to_use=tree)
@@ -210,6 +216,9 @@ def export(
             raise UsageError("a tree is a folder, and no stdout", hint="give a folder with -o")
         count = export_tree(trees, record, file)
         console.say(f"{file}: {count} files of {record.identity.release}")
+    elif config:
+        count = export_config(trees, record, file)
+        console.say(f"{file}: {count} bytes, the configuration of {record.identity.release}")
     else:
         with piped(file, console, name="kheaders.tar.xz", what="an archive") as place:
             count = export_archive(trees, record, place)

@@ -47,6 +47,7 @@ def test_exported_names() -> None:
         "KheadersError",
         "Level",
         "Outcome",
+        "Part",
         "Privilege",
         "Staged",
         "StagedKernel",
@@ -58,6 +59,7 @@ def test_exported_names() -> None:
         "ensure",
         "ensure_all",
         "errors",
+        "staged",
     ]
     assert dir(kheaders_adb) == kheaders_adb.__all__
 

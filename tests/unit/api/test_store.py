@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -101,7 +102,7 @@ def test_what_todays_rules_turn_is_told_and_not_used(
     with pytest.raises(MismatchError):
         store.path(record.key)
     with pytest.raises(MismatchError):
-        store.export(record.key, tmp_path / "tree", tree=True)
+        store.export(record.key, tmp_path / "tree", what="tree")
     assert store.export(record.key, tmp_path / "archive").read_bytes() == packed()
 
 
@@ -157,7 +158,7 @@ def test_archive_and_tree_go_out_and_in(store: kheaders_adb.Store, tmp_path: Pat
     target = tmp_path / "out.tar.xz"
     assert store.export(RELEASE, str(target)) == target
     assert target.read_bytes() == SMALL.read_bytes()
-    copied = store.export(made.key, tmp_path / "tree", tree=True)
+    copied = store.export(made.key, tmp_path / "tree", what="tree")
     assert files_of(copied) == files_of(made.tree)
     with pytest.raises(UsageError, match="is there already"):
         store.export(made.key, target)
@@ -169,6 +170,8 @@ def test_an_import_is_matched_with_what_is_said(store: kheaders_adb.Store, tmp_p
     made = store.import_(SMALL, config=str(config), release=RELEASE)
     assert made.verdict.level is Level.EXACT
     assert made.kernel.config_sha256 == sha256(CONFIG).hexdigest()
+    packed_config = store.export(made.key, tmp_path / "config.gz", what=kheaders_adb.Part.CONFIG)
+    assert gzip.decompress(packed_config.read_bytes()) == CONFIG
     with pytest.raises(MismatchError):
         store.import_(SMALL, release="6.1.1")
     allowed = store.import_(SMALL, release="6.1.1", allow_mismatch=True)
@@ -192,6 +195,11 @@ def test_an_import_is_matched_with_what_is_said(store: kheaders_adb.Store, tmp_p
         ("gc", {"keep_latest": -1}, "keep_latest: -1 is no whole number"),
         ("export", {"kernel": "latest", "output": ""}, "output: '' is no path"),
         ("export", {"kernel": "latest", "output": None}, "output: None is no path"),
+        (
+            "export",
+            {"kernel": "latest", "output": "x", "what": "all"},
+            "what: 'all' is none of archive",
+        ),
         ("import_", {"file": None}, "file: None is no path"),
         ("import_", {"file": "missing.tar.xz"}, "missing.tar.xz does not exist"),
         ("import_", {"file": SMALL, "config": 7}, "config: 7 is no path"),
