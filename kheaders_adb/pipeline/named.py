@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kheaders_adb.errors import KheadersError, StoreError
-from kheaders_adb.model import Level
-from kheaders_adb.store.faults import is_folder
-from kheaders_adb.store.records import RULES, KernelRecord
-from kheaders_adb.store.store import Store
+from kheaders_adb.store.records import RULES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kheaders_adb.model import Level
+    from kheaders_adb.store import KernelRecord, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ def require_tree(store: Store, record: KernelRecord) -> Path:
     Raises:
         StoreError: it is not there: somebody has deleted it by hand, or removed the kernel meanwhile.
     """
+    from kheaders_adb.store.faults import is_folder
+
     tree = store.tree_path(record.tree)
     if not is_folder(tree):
         raise tree_gone(store, record)
