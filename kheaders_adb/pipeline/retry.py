@@ -18,6 +18,7 @@ from kheaders_adb.errors import (
 from kheaders_adb.model import Staged
 from kheaders_adb.pipeline.ensure import ensure
 from kheaders_adb.pipeline.options import Options
+from kheaders_adb.steps import StepKind, Steps
 from kheaders_adb.store import Store
 
 FIRST_PAUSE_S = 0.5
@@ -78,11 +79,15 @@ def ensure_patiently(
         # Also where it turns out not to be needed: what is given by mistake is not passed over in silence.
         require_module(options.module)
 
+    steps = Steps(options.on_step)
+
     def attempt() -> tuple[Staged, Device]:
-        device = find()
+        with steps:
+            steps.begin(StepKind.SELECT)
+            device = find()
         return ensure(device, store, options), device
 
-    return patiently(attempt, wait_s=wait_s, deadline=deadline, say=options.on_note)
+    return patiently(attempt, wait_s=wait_s, deadline=deadline, say=options.on_note, steps=steps)
 
 
 def patiently(
@@ -91,6 +96,7 @@ def patiently(
     wait_s: float,
     deadline: Deadline,
     say: Callable[[str], None] | None = None,
+    steps: Steps | None = None,
 ) -> T:
     """Call `attempt` until it succeeds, fails for good, or the patience is over.
 
@@ -103,6 +109,7 @@ def patiently(
         wait_s: for how many seconds new attempts may begin; 0 for one attempt only.
         deadline: bounds the attempts and the pauses together.
         say: told of each failure and of the pause that follows.
+        steps: told of the pauses.
 
     Raises:
         KheadersError: that of the last attempt.
@@ -117,7 +124,9 @@ def patiently(
                 raise
             if say is not None:
                 say(f"{error}; trying again in {pause_s:g} s")
-        time.sleep(pause_s)
+        with steps or Steps() as told:
+            told.begin(StepKind.WAIT)
+            time.sleep(pause_s)
         pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
 
