@@ -3,8 +3,8 @@
 ``kheaders_adb.steps`` has what takes a while: with its time at INFO, as it begins at DEBUG.
 ``kheaders_adb.adb`` has every exchange with an adb server, at DEBUG.
 
-Nothing is configured here.  There is no NullHandler either: Python shows these levels to nobody who has not asked,
-and the warning of ``kheaders_adb`` that something is changed on a device is to be seen by everybody.
+Nothing is configured here.  There is no NullHandler either: Python shows these levels to nobody who has not
+asked, and the warning of ``kheaders_adb`` that something is changed on a device is to be seen by everybody.
 """
 
 from __future__ import annotations
