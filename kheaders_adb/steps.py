@@ -57,7 +57,7 @@ _DOING = {
     StepKind.PUSH: "putting the headers onto the device",
     StepKind.IMPORT: "importing",
     StepKind.EXPORT: "exporting",
-    StepKind.UNDO: "undoing what a killed run has left",
+    StepKind.UNDO: "undoing what killed runs have left",
     StepKind.VERIFY: "verifying staged trees",
     StepKind.GC: "looking for what is not needed",
     StepKind.COMPILE: "compiling",

@@ -10,6 +10,7 @@ import typer
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.errors import UsageError
+from kheaders_adb.steps import StepKind
 
 
 def import_(
@@ -64,27 +65,30 @@ def import_(
         from kheaders_adb.device.device import Device
         from kheaders_adb.device.probe import probe
 
-        device = Device.select(
-            target.adb_server(console.say),
-            target.selection(),
-            target.deadline(),
-        )
-        serial = device.serial
-        claim = Claim(probe=probe(device))
+        with console.doing(StepKind.PROBE):
+            device = Device.select(
+                target.adb_server(console.say),
+                target.selection(),
+                target.deadline(),
+            )
+            serial = device.serial
+            claim = Claim(probe=probe(device))
     else:
         claim = Claim(
             config=None if config is None else read_claimed_config(config),
             release=release,
             config_name=str(config),
         )
-    record = import_archive(
-        file,
-        trees,
-        claim,
-        serial=serial,
-        tolerance=Tolerance.of(allow_mismatch=allow_mismatch, repair_config=repair_config),
-        on_note=lambda note: console.say(f"  note: {note}"),
-    )
+    with console.status() as line:
+        record = import_archive(
+            file,
+            trees,
+            claim,
+            serial=serial,
+            tolerance=Tolerance.of(allow_mismatch=allow_mismatch, repair_config=repair_config),
+            on_note=lambda note: console.say(f"  note: {note}"),
+            on_step=line.on_step,
+        )
     console.say(f"{file}: headers of kernel {record.identity.release} ({record.key[:12]})")
     if left_out := omitted_line(record.archive):
         console.say(f"  note: {left_out}")

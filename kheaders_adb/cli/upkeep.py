@@ -12,6 +12,7 @@ from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
 from kheaders_adb.cli.kernels import find_kernel, warn_of_broken
 from kheaders_adb.errors import StoreError, UsageError
+from kheaders_adb.steps import StepKind
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _UNITS_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -38,7 +39,8 @@ def verify(
     console = Console.standard(output)
     trees = store.open()
     records = None if all_kernels else [find_kernel(trees, kernel, console)]
-    done = verify_store(trees, records, repair_with=read_archive if repair else None)
+    with console.doing(StepKind.VERIFY):
+        done = verify_store(trees, records, repair_with=read_archive if repair else None)
     if output.json:
         console.document(
             {
@@ -125,7 +127,9 @@ def gc(
         max_size_bytes=None if max_size is None else parse_size(max_size),
         keep_latest_per_device=keep_latest,
     )
-    done = collect(store.open(), policy, dry_run=dry_run)
+    trees = store.open()
+    with console.doing(StepKind.GC):
+        done = collect(trees, policy, dry_run=dry_run)
     warn_of_broken(console, done.broken)
     if output.json:
         console.document(
@@ -200,7 +204,8 @@ def export(
     trees = store.open()
     record = find_kernel(trees, kernel, console, to_use=tree)
     if tree:
-        count = export_tree(trees, record, file)
+        with console.doing(StepKind.EXPORT, file):
+            count = export_tree(trees, record, file)
         console.say(f"{file}: {count} files of {record.identity.release}")
     else:
         count = export_archive(trees, record, file)

@@ -35,7 +35,6 @@ def ensure_selected(
     *,
     deadline: Deadline,
     wait_s: float = 0.0,
-    on_device: Callable[[Device], None] | None = None,
 ) -> tuple[Staged, Device]:
     """Stage the headers of the kernel that the selected device runs, as patiently as the user wants.
 
@@ -45,7 +44,6 @@ def ensure_selected(
         options: how to get the headers.
         deadline: bounds all of it.
         wait_s: for how many seconds new attempts may begin; 0 for one attempt only.
-        on_device: told of the device, at each attempt.
 
     Returns:
         What is staged, and the device, which still has the rest of the time.
@@ -56,10 +54,7 @@ def ensure_selected(
     """
 
     def find() -> Device:
-        device = Device.select(server, selection, deadline)
-        if on_device is not None:
-            on_device(device)
-        return device
+        return Device.select(server, selection, deadline)
 
     return ensure_patiently(find, store, options, deadline=deadline, wait_s=wait_s)
 
