@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kheaders_adb import errors
-    from kheaders_adb.api import Outcome, Staged, ensure, ensure_all
+    from kheaders_adb.api import Outcome, Staged, ensure, ensure_all, staged
     from kheaders_adb.device.device import Device
     from kheaders_adb.errors import KheadersError
     from kheaders_adb.model import Level, Privilege, Verdict, Via
@@ -36,6 +36,7 @@ __all__ = [
     "ensure",
     "ensure_all",
     "errors",
+    "staged",
 ]
 
 _HOMES = {
@@ -50,6 +51,7 @@ _HOMES = {
     "Via": "kheaders_adb.model",
     "ensure": "kheaders_adb.api",
     "ensure_all": "kheaders_adb.api",
+    "staged": "kheaders_adb.api",
 }
 
 

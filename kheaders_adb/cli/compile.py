@@ -21,8 +21,10 @@ from kheaders_adb.cli.headers import (
     OptimizeOption,
     tree_for,
 )
+from kheaders_adb.cli.piped import STDOUT, piped
 from kheaders_adb.cli.projects import project_for
 from kheaders_adb.cli.used import say_used, used_to_json
+from kheaders_adb.cli.words import flags_of_clang
 from kheaders_adb.errors import CompileError, UsageError
 from kheaders_adb.steps import StepKind
 
@@ -33,16 +35,20 @@ _FOR_CLANG = "--for-clang"
 
 
 class WithClangFlags(Command):
-    """A command whose arguments after ``--`` are for clang and not names of sources."""
+    """A command whose arguments after ``--`` are for clang, and flags before it that can only be clang's."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Turn what stands after ``--`` into values of a hidden option."""
-        if "--" in args:
-            at = args.index("--")
-            rest = [f"{_FOR_CLANG}={flag}" for flag in args[at + 1 :]]
-            # In front: after the sources, an option without its value could swallow the first of them.
-            args = [*rest, *args[:at]]
-        return super().parse_args(ctx, args)
+        at = args.index("--") if "--" in args else len(args)
+        options = {
+            name: not getattr(param, "is_flag", False)
+            for param in self.get_params(ctx)
+            for name in (*param.opts, *param.secondary_opts)
+        }
+        ours, clangs = flags_of_clang(args[:at], options, ctx.command_path)
+        rest = [f"{_FOR_CLANG}={flag}" for flag in (*clangs, *args[at + 1 :])]
+        # In front: after the sources, an option without its value could swallow the first of them.
+        return super().parse_args(ctx, [*rest, *ours])
 
 
 Sources = Annotated[
@@ -78,7 +84,7 @@ def compile_(
             "-o",
             "--output",
             metavar="OUT",
-            help="The object, or a folder for several [default: beside each source, as .o].",
+            help="The object, a folder for several, or - for stdout [default: beside each source, as .o].",
         ),
     ] = None,
     kernel: KernelOption = None,
@@ -91,7 +97,12 @@ def compile_(
         bool, typer.Option("-g/-g0", help="Debug information and BTF, or neither.")
     ] = True,
     dependencies: Annotated[
-        bool, typer.Option("-MD", help="Write prog.d for make beside prog.o.")
+        bool,
+        typer.Option(
+            "-MD",
+            "-MP",
+            help="Write prog.d for make and ninja beside prog.o; it also lists what changes with the kernel.",
+        ),
     ] = False,
     jobs: Annotated[
         int | None,
@@ -116,51 +127,60 @@ def compile_(
     )
     folders = (*(include_dirs or ()), *project.include_dirs)
     _look_at(folders, console)
-    programs = [(source, _object_for(source, out, len(sources))) for source in sources]
-    for program in programs:
-        check_paths(*program)
-    chosen = tree_for(target, store, kernel, project, console, module=module)
-    options = _options(
-        chosen,
-        console,
-        libbpf,
-        _Given(
-            project.defines_besides(tuple(defines or ())),
-            folders,
-            optimize,
-            cpu,
-            debug,
-            dependencies,
-            tuple(for_clang or ()),
-        ),
-    )
-    say_used(chosen, console)
-    said: list[bytes] = []
+    if out == STDOUT and (len(sources) > 1 or dependencies):
+        raise UsageError(
+            "-o - is for one object alone",
+            hint="give a folder with -o" if len(sources) > 1 else "leave -MD out, or give a file",
+        )
+    with piped(out, console, name="object.o", what="an object") as place:
+        programs = [(source, _object_for(source, place, len(sources))) for source in sources]
+        for program in programs:
+            check_paths(*program)
+        chosen = tree_for(target, store, kernel, project, console, module=module)
+        options = _options(
+            chosen,
+            console,
+            libbpf,
+            _Given(
+                project.defines_besides(tuple(defines or ())),
+                folders,
+                optimize,
+                cpu,
+                debug,
+                dependencies,
+                tuple(for_clang or ()),
+            ),
+        )
+        say_used(chosen, console)
+        said: list[bytes] = []
 
-    def on_diagnostics(text: bytes) -> None:
-        console.diagnostics(text)
-        said.append(text)
+        def on_diagnostics(text: bytes) -> None:
+            console.diagnostics(text)
+            said.append(text)
 
-    def document(**result: Any) -> None:
-        if output.json:
-            from kheaders_adb.ebpf.diagnostics import parse_diagnostics
+        def document(**result: Any) -> None:
+            if output.json:
+                from kheaders_adb.ebpf.diagnostics import parse_diagnostics
 
-            heard = [asdict(each) for text in said for each in parse_diagnostics(text)]
-            console.document({**used_to_json(chosen), "diagnostics": heard, **result})
+                heard = [asdict(each) for text in said for each in parse_diagnostics(text)]
+                console.document({**used_to_json(chosen), "diagnostics": heard, **result})
 
-    try:
-        with chosen.in_use(), console.doing(StepKind.COMPILE, " ".join(map(str, sources))):
-            written = compile_programs(
-                chosen.tree,
-                programs,
-                options,
-                on_diagnostics,
-                parallel=jobs or os.cpu_count() or 1,
-            )
-    except CompileError as error:
-        document(error=error_to_json(error))
-        raise
-    document(objects=[str(path) for path in written])
+        try:
+            compiling = console.doing(StepKind.COMPILE, " ".join(map(str, sources)))
+            with chosen.in_use(), compiling:
+                written = compile_programs(
+                    chosen.tree,
+                    programs,
+                    options,
+                    on_diagnostics,
+                    parallel=jobs or os.cpu_count() or 1,
+                )
+                if dependencies:
+                    chosen.settle()
+        except CompileError as error:
+            document(error=error_to_json(error))
+            raise
+        document(objects=[str(path) for path in written])
 
 
 def compdb(
@@ -242,6 +262,7 @@ def _options(
         cpu=given.cpu,
         debug=given.debug,
         dependencies=given.dependencies,
+        depends_on=chosen.changing_files() if given.dependencies else (),
         # Colours would stand in the words that --json has.
         color=console.colour and not console.wanted.json,
         extra=given.extra,

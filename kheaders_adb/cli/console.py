@@ -16,11 +16,11 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from signal import Signals
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Protocol
 
-from kheaders_adb.errors import KheadersError, MismatchError, StoreError
+from kheaders_adb.errors import KheadersError, MismatchError, StoreError, UsageError
 from kheaders_adb.untrusted.text import harmless
 
 if TYPE_CHECKING:
@@ -148,7 +148,21 @@ class Console:
 
         On a terminal there is no program: people are told what is in it, and it cannot act.
         """
-        self._put(harmless(text) if self.out.isatty() else text)
+        self._put(harmless(text) if self.is_for_people else text)
+
+    @property
+    def is_for_people(self) -> bool:
+        """Whether stdout is a terminal, at which no program reads."""
+        return self.out.isatty()
+
+    def raw(self, content: bytes) -> None:
+        """Write bytes to stdout as they are: for a program, never a terminal."""
+        try:
+            self.out.flush()
+            self.out.buffer.write(content)  # type: ignore[attr-defined]
+            self.out.buffer.flush()  # type: ignore[attr-defined]
+        except OSError as error:
+            raise OutputError(error) from error
 
     def document(self, content: Mapping[str, Any]) -> None:
         """Write the one JSON object of ``--json`` to stdout.
@@ -298,6 +312,8 @@ def error_to_json(error: KheadersError) -> dict[str, Any]:
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__.removesuffix("Error")).lower()
     fields = error_fields(kind, error.exit_code, error.seen, hint=error.hint)
     fields |= {"retryable": error.retryable, "device": error.device, "step": error.step}
+    if isinstance(error, UsageError) and error.candidates:
+        fields["candidates"] = [asdict(candidate) for candidate in error.candidates]
     if isinstance(error, MismatchError) and error.verdict is not None:
         from kheaders_adb.cli.render import verdict_to_json
 

@@ -108,7 +108,7 @@ $ kheaders-adb verify --all
         """\
 $ kheaders-adb gc --max-age 30d --max-size 2G --dry-run
 would remove 6.1.75 (484fa9ace699)
-would remove 1 kernel, 1 tree, 36 MiB would be freed; left: 1 kernel""",
+would remove 1 kernel, 1 tree: 36 MiB would be freed; left: 1 kernel""",
     ),
     "pin": ("$ kheaders-adb pin @1A2B3C4D\npinned 6.6.30 (5a1d6c0f9e21)",),
     "store": ("$ kheaders-adb store dir\n/home/me/.cache/kheaders-adb",),

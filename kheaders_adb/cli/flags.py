@@ -14,14 +14,8 @@ from kheaders_adb.cli.groups import KernelIfNamed, Output, StoreChoice
 from kheaders_adb.cli.headers import CpuOption, LibbpfOption, OptimizeOption, staged_tree
 from kheaders_adb.cli.projects import project_for
 from kheaders_adb.cli.used import say_used, used_to_json
+from kheaders_adb.ebpf.stages import Stage
 from kheaders_adb.ebpf.variables import Shell
-
-
-class Stage(enum.StrEnum):
-    """One of the two stages of a compilation."""
-
-    FRONT = "front"
-    BPF = "bpf"
 
 
 class Format(enum.StrEnum):
@@ -48,6 +42,14 @@ def cflags(
             "--format", help="shell: quoted where needed; json: an array; make: for an assignment."
         ),
     ] = Format.SHELL,
+    stamp: Annotated[
+        Path | None,
+        typer.Option(
+            "--stamp",
+            metavar="FILE",
+            help="Write them into this file instead, for `clang @FILE`; it is touched only if they change.",
+        ),
+    ] = None,
     libbpf: LibbpfOption = None,
     optimize: OptimizeOption = "2",
     cpu: CpuOption = "v2",
@@ -68,9 +70,15 @@ def cflags(
         found = flags.front_flags(chosen.tree, libbpf=chosen.libbpf(libbpf), optimize=optimize)
         found += [f"-I{folder}" for folder in project.include_dirs]
         found += [f"-D{define}" for define in project.defines]
+    stamped: dict[str, object] = {}
+    if stamp is not None:
+        from kheaders_adb.ebpf.stamp import write_stamp
+
+        stamped = {"stamp": str(stamp), "changed": write_stamp(stamp, found)}
     say_used(chosen, console)
     if output.json:
-        console.document({**used_to_json(chosen), "stage": stage.value, "flags": found})
+        console.document({**used_to_json(chosen), "stage": stage.value, "flags": found, **stamped})
+    if output.json or stamped:
         return
     match form:
         case Format.SHELL:

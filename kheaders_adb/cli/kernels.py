@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
-from kheaders_adb.errors import KheadersError, StoreError
+from kheaders_adb.errors import (
+    ArchiveError,
+    KheadersError,
+    MismatchError,
+    StoreError,
+    UsageError,
+)
 from kheaders_adb.store.records import RULES
 
 if TYPE_CHECKING:
@@ -149,13 +156,36 @@ def list_kernels(store: StoreChoice, output: Output) -> None:
     console.say(f"{kernels_counted}, {size_text(usage.total_bytes)} on the disk")
 
 
-def show(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:
+def show(
+    store: StoreChoice,
+    output: Output,
+    kernel: Kernel = "latest",
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="TEXT",
+            help="Print this with the fields put in: '{release} {level}'.",
+        ),
+    ] = None,
+) -> None:
     """Show one kernel: its identity, where its headers came from, and every check behind the verdict."""
     from kheaders_adb.cli.render import omitted_line
     from kheaders_adb.cli.tables import Cell, level_tone, put_record, status_tone
     from kheaders_adb.store.upkeep.usage import kernel_bytes
 
     console = Console.standard(output)
+    if form is not None:
+        from kheaders_adb.cli.fields import formatted, require_format
+
+        if output.json:
+            raise UsageError(
+                "--format and --json exclude each other", hint="leave one of the two out"
+            )
+        require_format(form)
+        trees = store.open()
+        console.value(formatted(form, trees, find_kernel(trees, kernel, console)))
+        return
     trees = store.open()
     record = find_kernel(trees, kernel, console)
     if output.json:
@@ -197,8 +227,18 @@ def show(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:
     put_record(console, rows)
 
 
-def path(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:
+def path(
+    store: StoreChoice,
+    output: Output,
+    kernel: Kernel = "latest",
+    exists: Annotated[
+        bool,
+        typer.Option("--exists", help="Print nothing; the exit code says whether it can be used."),
+    ] = False,
+) -> int:
     """Print the path of a staged tree."""
+    if exists:
+        return _exists(store, kernel, output)
     console = Console.standard(output)
     trees = store.open()
     record = find_kernel(trees, kernel, console, to_use=True)
@@ -207,6 +247,26 @@ def path(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:
         console.document({"kernel": {"key": record.key}, "tree": str(tree)})
     else:
         console.value(str(tree))
+    return 0
+
+
+def _exists(choice: StoreChoice, kernel: str, output: Output) -> int:
+    """What `path` would end with, without a word, unless the question cannot be answered."""
+    console = Console.standard(replace(output, quiet=True))
+    code = 0
+    store = choice.open()
+    try:
+        record = by_todays_rules(store, store.resolve(kernel), console, to_use=True)
+    except (UsageError, MismatchError, ArchiveError) as error:
+        code = error.exit_code
+    else:
+        from kheaders_adb.store.faults import is_folder
+
+        if not is_folder(store.tree_path(record.tree)):
+            code = StoreError.exit_code
+    if output.json:
+        console.document({"exists": code == 0})
+    return code
 
 
 def remove(

@@ -11,6 +11,7 @@ import typer
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
 from kheaders_adb.cli.kernels import find_kernel, warn_of_broken
+from kheaders_adb.cli.piped import STDOUT, piped
 from kheaders_adb.errors import StoreError, UsageError
 from kheaders_adb.steps import StepKind
 
@@ -188,7 +189,12 @@ def _set_pin(store: StoreChoice, output: Output, kernel: str, *, pinned: bool) -
 def export(
     file: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="FILE", help="Where to; a folder with --tree."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Where to: a file, - for stdout; a folder with --tree.",
+        ),
     ],
     store: StoreChoice,
     output: Output,
@@ -196,19 +202,31 @@ def export(
     tree: Annotated[
         bool, typer.Option("--tree", help="The extracted tree instead of the archive.")
     ] = False,
+    config: Annotated[
+        bool,
+        typer.Option("--config", help="The kernel's config.gz instead."),
+    ] = False,
 ) -> None:
-    """Copy a kernel's archive, byte for byte as it was read, or its tree out of the store."""
-    from kheaders_adb.store.upkeep.export import export_archive, export_tree
+    """Copy a kernel's archive, byte for byte as it was read, its tree or its config.gz out of the store."""
+    from kheaders_adb.store.upkeep.export import export_archive, export_config, export_tree
 
+    if tree and config:
+        raise UsageError("--tree and --config exclude each other", hint="leave one of the two out")
     console = Console.standard(output)
     trees = store.open()
     record = find_kernel(trees, kernel, console, to_use=tree)
     if tree:
+        if file == STDOUT:
+            raise UsageError("a tree is a folder, and no stdout", hint="give a folder with -o")
         with console.doing(StepKind.EXPORT, file):
             count = export_tree(trees, record, file)
         console.say(f"{file}: {count} files of {record.identity.release}")
+    elif config:
+        count = export_config(trees, record, file)
+        console.say(f"{file}: {count} bytes, the configuration of {record.identity.release}")
     else:
-        count = export_archive(trees, record, file)
+        with piped(file, console, name="kheaders.tar.xz", what="an archive") as place:
+            count = export_archive(trees, record, place)
         console.say(f"{file}: {count} bytes, sha256 {record.archive.sha256}")
     if output.json:
         console.document({"kernel": {"key": record.key}, "output": str(file)})

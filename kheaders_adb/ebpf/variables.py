@@ -50,20 +50,18 @@ def environment(tree: HeaderTree, *, root: str | None = None) -> dict[str, str]:
         tree: the headers.
         root: where the tree is for whoever reads the variables, if that is not here: on the device.
 
-    ``BCC_KERNEL_SOURCE`` and ``BCC_LINUX_VERSION_CODE`` are read by bcc, the ``BPFTRACE_`` ones by
-    bpftrace; ``KHEADERS_DIR`` and ``KHEADERS_ARCH`` are for scripts.
+    ``BCC_KERNEL_SOURCE`` is read by bcc, the ``BPFTRACE_`` ones by bpftrace; ``KHEADERS_DIR`` and
+    ``KHEADERS_ARCH`` are for scripts.  Not ``BCC_LINUX_VERSION_CODE``: bcc takes the same number from the
+    tree, and given the variable it warns twice a program, on stdout.
     """
     where = root if root is not None else str(tree.root)
-    variables = {
+    return {
         "KHEADERS_DIR": where,
         "KHEADERS_ARCH": tree.arch.srcarch,
         "BCC_KERNEL_SOURCE": where,
         "BPFTRACE_KERNEL_SOURCE": where,
         "BPFTRACE_KERNEL_BUILD": where,
     }
-    if tree.version_code is not None:
-        variables["BCC_LINUX_VERSION_CODE"] = str(tree.version_code)
-    return variables
 
 
 def format_environment(variables: Mapping[str, str], shell: Shell = Shell.SH) -> str:

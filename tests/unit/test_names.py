@@ -55,6 +55,7 @@ def test_exported_names() -> None:
         "ensure",
         "ensure_all",
         "errors",
+        "staged",
     ]
     assert dir(kheaders_adb) == kheaders_adb.__all__
 

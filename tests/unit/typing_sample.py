@@ -21,6 +21,7 @@ from kheaders_adb import (
     Via,
     ensure,
     ensure_all,
+    staged,
 )
 
 
@@ -29,11 +30,14 @@ def program(device: Device, phone: adbutils.AdbDevice, store: Store) -> None:
     assert_type(ensure(), Staged)
     ensure("1A2B3C4D", server=("localhost", 5037), store="store", module=Path("kheaders.ko"))
     ensure(phone, store=store, via=Via.LOAD, privilege="none", wait_s=30, timeout_s=60.5)
-    staged = ensure(device, on_note=print, on_progress=lambda done, size: print(done / size))
-    assert_type(staged.tree, Path)
-    assert_type(staged.verdict.level, Level)
-    assert_type(staged.cflags(), list[str])
-    assert_type(staged.compile("trace.bpf.c"), Path)
+    one = ensure(device, on_note=print, on_progress=lambda done, size: print(done / size))
+    assert_type(one.tree, Path)
+    assert_type(one.verdict.level, Level)
+    assert_type(one.cflags(), list[str])
+    assert_type(one.compile("trace.bpf.c"), Path)
+    assert_type(staged("@1A2B3C4D", store=store), Staged)
+    assert_type(staged().cflags(stage="bpf", cpu="v3"), list[str])
+    assert_type(staged().environment(), dict[str, str])
     found = ensure_all(at_once=4, privilege=Privilege.SU, on_note=lambda serial, text: None)
     assert_type(found, list[Outcome])
     assert_type(found[0].staged, Staged | None)
@@ -51,6 +55,7 @@ def mistakes() -> None:
     ensure(store=b"bytes")  # type: ignore[arg-type]
     ensure(realease="6.1")  # type: ignore[call-arg]
     ensure_all("1A2B3C4D")  # type: ignore[call-arg]
+    staged(Path("tree"))  # type: ignore[arg-type]
     ensure().tree = Path()  # type: ignore[misc]
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kheaders_adb.errors import StoreError
-from kheaders_adb.store import paths, scratch
+from kheaders_adb.store import meanings, paths, scratch
 from kheaders_adb.store.faults import wrapped
 from kheaders_adb.store.locks import is_locked
 from kheaders_adb.store.lookup import BrokenRecord
@@ -158,6 +158,7 @@ def _carry_out(store: Store, decide: Callable[[], Plan], freed: Freed) -> Plan:
         with wrapped("removing kernels", store.root), store.guarded(exclusive=True):
             made = decide()
             made.carry_out(folder, freed)
+            meanings.refresh(store)
         # Nobody need wait for this.
         for tree in made.trees:
             freed.add(folder / tree.name)

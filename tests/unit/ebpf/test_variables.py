@@ -107,7 +107,6 @@ def test_the_variables_of_the_tools(make_tree: MakeTree) -> None:
         "BCC_KERNEL_SOURCE": root,
         "BPFTRACE_KERNEL_SOURCE": root,
         "BPFTRACE_KERNEL_BUILD": root,
-        "BCC_LINUX_VERSION_CODE": str((5 << 16) + (10 << 8)),
     }
     assert environment(tree, root="/data/x")["BPFTRACE_KERNEL_SOURCE"] == "/data/x"
 
