@@ -22,10 +22,11 @@ from kheaders_adb.cli.headers import (
     tree_for,
 )
 from kheaders_adb.cli.piped import STDOUT, piped
-from kheaders_adb.cli.projects import VerboseOption, project_for
+from kheaders_adb.cli.projects import project_for
 from kheaders_adb.cli.used import say_used, used_to_json
 from kheaders_adb.cli.words import flags_of_clang
 from kheaders_adb.errors import CompileError, UsageError
+from kheaders_adb.steps import StepKind
 
 if TYPE_CHECKING:
     from kheaders_adb.ebpf.compile import CompileOptions
@@ -110,7 +111,6 @@ def compile_(
         ),
     ] = None,
     libbpf: LibbpfOption = None,
-    verbose: VerboseOption = False,
     for_clang: ForClang = None,
 ) -> None:
     """Compile BPF programs against a kernel's own headers.
@@ -122,7 +122,9 @@ def compile_(
     from kheaders_adb.ebpf.programs import check_paths
 
     console = Console.standard(output)
-    project = project_for([source.parent for source in sources], console, verbose=verbose)
+    project = project_for(
+        [source.parent for source in sources], console, verbose=output.verbose > 0
+    )
     folders = (*(include_dirs or ()), *project.include_dirs)
     _look_at(folders, console)
     if out == STDOUT and (len(sources) > 1 or dependencies):
@@ -164,7 +166,8 @@ def compile_(
                 console.document({**used_to_json(chosen), "diagnostics": heard, **result})
 
         try:
-            with chosen.in_use():
+            compiling = console.doing(StepKind.COMPILE, " ".join(map(str, sources)))
+            with chosen.in_use(), compiling:
                 written = compile_programs(
                     chosen.tree,
                     programs,
@@ -194,7 +197,6 @@ def compdb(
     defines: DefineOption = None,
     include_dirs: IncludeOption = None,
     libbpf: LibbpfOption = None,
-    verbose: VerboseOption = False,
     for_clang: ForClang = None,
 ) -> None:
     """Add programs to compile_commands.json, so that clangd finds the kernel's headers.
@@ -205,7 +207,9 @@ def compdb(
     from kheaders_adb.untrusted import host_file
 
     console = Console.standard(output)
-    project = project_for([source.parent for source in sources], console, verbose=verbose)
+    project = project_for(
+        [source.parent for source in sources], console, verbose=output.verbose > 0
+    )
     folders = (*(include_dirs or ()), *project.include_dirs)
     _look_at(folders, console)
     for source in sources:

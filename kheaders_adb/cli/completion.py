@@ -220,21 +220,26 @@ def _by_name(command: Any) -> dict[str, Any]:
     }
 
 
+def _stands_alone(option: Any) -> bool:
+    """Whether an option never has a value; -v is counted, which is no flag in typer's words."""
+    return bool(option.is_flag or option.count)
+
+
 def _option_of(word: str, options: dict[str, Any]) -> tuple[Any, str]:
     """The option in `word` that takes a value, and what stands before that, if it is in the same word."""
     if word in options:
         # A value that may be left out is never the next word.
         may_lack = (options[word].metavar or "").startswith("[")
-        return (None if options[word].is_flag or may_lack else options[word]), ""
+        return (None if _stands_alone(options[word]) or may_lack else options[word]), ""
     name, equals, _ = word.partition("=")
     if word.startswith("--"):
         option = options.get(name) if equals else None
-        return (None, "") if option is None or option.is_flag else (option, name + equals)
+        return (None, "") if option is None or _stands_alone(option) else (option, name + equals)
     for at in range(1, len(word)):
         option = options.get(f"-{word[at]}")
         if option is None:
             break
-        if not option.is_flag:
+        if not _stands_alone(option):
             glued = word[: at + 1]
             return option, "" if glued == word else glued
     return None, ""

@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from signal import Signals
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Protocol
@@ -24,7 +24,8 @@ from kheaders_adb.errors import KheadersError, MismatchError, StoreError, UsageE
 from kheaders_adb.untrusted.text import harmless
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
+    from kheaders_adb.cli.status import StatusLine
+    from kheaders_adb.steps import StepKind
 
 PROGRAM = "kheaders-adb"
 SCHEMA = 1
@@ -72,6 +73,12 @@ def let_go(stream: IO[str]) -> None:
         os.close(void)
 
 
+class _Live:
+    """The line about what goes on that stands on the terminal, if one does: who writes has to clear it."""
+
+    line: StatusLine | None = None
+
+
 class _Documents:
     """How many JSON objects this process has begun to write; a second one would be one too many."""
 
@@ -86,7 +93,7 @@ class Console:
         out, err: stdout and stderr.
         wanted: what the user asked for.
         colour: whether stderr may be coloured.
-        live: whether stderr is a terminal that can show a progress bar.
+        live: whether stderr is a terminal that can show a line about what goes on.
         out_colour: whether stdout may be coloured.
         width: how many columns stdout has, if it is a terminal; None where nothing is to be folded.
     """
@@ -162,7 +169,7 @@ class Console:
 
         It is ASCII, with what a terminal might act on escaped.
         """
-        text = json.dumps({"schema": SCHEMA, **content}, indent=2).replace("\x7f", "\\u007f")
+        text = to_ascii_json({"schema": SCHEMA, **content}, indent=2)
         _Documents.begun += 1
         self._put(text)
 
@@ -210,9 +217,30 @@ class Console:
         text = said.decode("utf-8", "backslashreplace").removesuffix("\n")
         self._write(_harmless_but_colours(text, colour=self.colour, keep="\t"))
 
-    def progress(self, label: str) -> Progress:
-        """A progress bar on stderr, where there is a terminal to show it."""
-        return Progress(self, label)
+    @contextlib.contextmanager
+    def status(self) -> Iterator[StatusLine]:
+        """A line on stderr about what goes on in the block, where there is a terminal to show it."""
+        from kheaders_adb.cli.status import StatusLine
+
+        before = _Live.line
+        terminal = self.err if self.live else None
+        with StatusLine(terminal, lambda: _width_of(self.err, {})) as line:
+            _Live.line = line
+            try:
+                yield line
+            finally:
+                _Live.line = before
+
+    @contextlib.contextmanager
+    def doing(
+        self, kind: StepKind, what: object = "", *, serial: str | None = None
+    ) -> Iterator[StatusLine]:
+        """The same, for a block that is one step."""
+        from kheaders_adb.steps import Steps
+
+        with self.status() as line, Steps(line.on_step, serial) as steps:
+            steps.begin(kind, what)
+            yield line
 
     def _fail(self, error: Mapping[str, Any]) -> None:
         # An error after the result, as of a signal that came late, is told by the exit code.
@@ -225,7 +253,8 @@ class Console:
 
     def _put(self, text: str) -> None:
         try:
-            print(text, file=self.out, flush=True)
+            with _cleared():
+                print(text, file=self.out, flush=True)
         except OSError as error:
             raise OutputError(error) from error
 
@@ -235,7 +264,8 @@ class Console:
     def _write(self, text: str) -> None:
         try:
             # As one string: programs that are compiled at once speak from threads of their own.
-            print(f"{text}\n", end="", file=self.err, flush=True)
+            with _cleared():
+                print(f"{text}\n", end="", file=self.err, flush=True)
         except BrokenPipeError:
             raise
         except OSError:
@@ -268,52 +298,13 @@ def _harmless_but_colours(text: str, *, colour: bool, keep: str = "") -> str:
     return "".join(part if at % 2 else harmless(part, keep=keep) for at, part in enumerate(parts))
 
 
-class Progress:
-    """A bar for a transfer, drawn only once it takes longer than a moment; a context manager."""
+def _cleared() -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext() if _Live.line is None else _Live.line.aside()
 
-    def __init__(self, console: Console, label: str) -> None:
-        self._console = console
-        self._label = label
-        self._bar: tqdm[Any] | None = None
 
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
-
-    @property
-    def on_progress(self) -> Callable[[int, int], None] | None:
-        """What to call with bytes done and bytes in all; None where nothing can be shown."""
-        return self._update if self._console.live else None
-
-    def begin(self, label: str) -> None:
-        """Start anew under another label."""
-        self._close()
-        self._label = label
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            with contextlib.suppress(OSError):
-                self._bar.close()
-            self._bar = None
-
-    def _update(self, done_bytes: int, total_bytes: int) -> None:
-        if self._bar is None:
-            from tqdm import tqdm  # a tenth of a second, which only a watched transfer has
-
-            self._bar = tqdm(
-                desc=harmless(self._label),
-                total=total_bytes or None,
-                unit="B",
-                unit_scale=True,
-                unit_divisor=1024,
-                delay=0.3,
-                leave=False,
-                file=self._console.err,
-            )
-        with contextlib.suppress(OSError):  # the terminal may go away
-            self._bar.update(done_bytes - self._bar.n)
+def to_ascii_json(content: Mapping[str, Any], *, indent: int | None = None) -> str:
+    """A JSON object in ASCII, with what a terminal might act on escaped."""
+    return json.dumps(content, indent=indent).replace("\x7f", "\\u007f")
 
 
 def error_to_json(error: KheadersError) -> dict[str, Any]:

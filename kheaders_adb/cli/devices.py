@@ -8,6 +8,7 @@ from kheaders_adb import settings
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.errors import KheadersError
+from kheaders_adb.steps import StepKind
 
 if TYPE_CHECKING:
     from kheaders_adb.adb.deadline import Deadline
@@ -43,10 +44,11 @@ def devices(target: Target, store: StoreChoice, output: Output) -> None:
     )
     deadline = target.deadline()
     trees = store.open()
-    entries = _meant(server.devices(deadline), selection)
-    rows = in_parallel(
-        lambda entry: _row(server, entry, trees, deadline), entries, at_once=_MAX_AT_ONCE
-    )
+    with console.doing(StepKind.ASK):
+        entries = _meant(server.devices(deadline), selection)
+        rows = in_parallel(
+            lambda entry: _row(server, entry, trees, deadline), entries, at_once=_MAX_AT_ONCE
+        )
     if output.json:
         console.document({"devices": rows})
         return

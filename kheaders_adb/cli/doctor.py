@@ -15,6 +15,7 @@ from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.cli.tables import Cell, Tone, put_record
 from kheaders_adb.errors import KheadersError, StoreError
+from kheaders_adb.steps import StepKind
 
 if TYPE_CHECKING:
     from kheaders_adb.store import Store
@@ -43,7 +44,8 @@ def doctor(
     with.  With --undo nothing is checked; it ends with 0 if all of it is undone.
     """
     console = Console.standard(output)
-    findings = (_undo if undo else _examine)(target, store, console)
+    with console.doing(StepKind.UNDO if undo else StepKind.ASK):
+        findings = (_undo if undo else _examine)(target, store, console)
     failed = next((item for item in findings if item.health is Health.FAIL), None)
     if output.json:
         console.document(

@@ -12,7 +12,7 @@ import typer
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import KernelIfNamed, Output, StoreChoice
 from kheaders_adb.cli.headers import CpuOption, LibbpfOption, OptimizeOption, staged_tree
-from kheaders_adb.cli.projects import VerboseOption, project_for
+from kheaders_adb.cli.projects import project_for
 from kheaders_adb.cli.used import say_used, used_to_json
 from kheaders_adb.ebpf.stages import Stage
 from kheaders_adb.ebpf.variables import Shell
@@ -53,7 +53,6 @@ def cflags(
     libbpf: LibbpfOption = None,
     optimize: OptimizeOption = "2",
     cpu: CpuOption = "v2",
-    verbose: VerboseOption = False,
 ) -> None:
     """Print clang's flags for a staged kernel's headers.
 
@@ -63,7 +62,7 @@ def cflags(
     from kheaders_adb.ebpf import flags
 
     console = Console.standard(output)
-    project = project_for([Path()], console, verbose=verbose)
+    project = project_for([Path()], console, verbose=output.verbose > 0)
     chosen = staged_tree(store, kernel, project, console)
     if stage is Stage.BPF:
         found = flags.bpf_flags(cpu=cpu, optimize=optimize)
@@ -108,7 +107,6 @@ def env(
             help="Print what removes the variables again, of whatever kernel; in fish with --shell fish.",
         ),
     ] = False,
-    verbose: VerboseOption = False,
 ) -> None:
     """Print the variables by which bcc, bpftrace and scripts find a staged kernel's headers.
 
@@ -123,7 +121,7 @@ def env(
         else:
             console.value(format_unset(shell).rstrip("\n"))
         return
-    project = project_for([Path()], console, verbose=verbose)
+    project = project_for([Path()], console, verbose=output.verbose > 0)
     chosen = staged_tree(store, kernel, project, console)
     tree = chosen.tree
     host = {"arm64": "aarch64"}.get(platform.machine(), platform.machine())

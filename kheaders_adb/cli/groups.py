@@ -132,6 +132,25 @@ class Output:
             help="Say nothing but errors, warnings, and what is changed on a device.",
         ),
     ] = False
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "-v",
+            "--verbose",
+            count=True,
+            show_default=False,
+            help="Say how long each step took, on what grounds what is staged was used again, and which "
+            "project file was read; -vv: every exchange with the adb server too.",
+        ),
+    ] = 0
+    log_json: Annotated[
+        Path | None,
+        typer.Option(
+            "--log-json",
+            metavar="FILE",
+            help="Write what -vv says to this file, a JSON object a line.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

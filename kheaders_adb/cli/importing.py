@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
+from kheaders_adb.steps import StepKind
 
 if TYPE_CHECKING:
     from kheaders_adb.device.device import Device
@@ -63,15 +65,18 @@ def import_(
 
         return Device.select(target.adb_server(console.say), target.selection(), target.deadline())
 
-    claim, serial = claim_of(find if on_device else None, config, release)
-    record = import_archive(
-        file,
-        trees,
-        claim,
-        serial=serial,
-        tolerance=Tolerance.of(allow_mismatch=allow_mismatch, repair_config=repair_config),
-        on_note=lambda note: console.say(f"  note: {note}"),
-    )
+    with console.doing(StepKind.PROBE) if on_device else nullcontext():
+        claim, serial = claim_of(find if on_device else None, config, release)
+    with console.status() as line:
+        record = import_archive(
+            file,
+            trees,
+            claim,
+            serial=serial,
+            tolerance=Tolerance.of(allow_mismatch=allow_mismatch, repair_config=repair_config),
+            on_note=lambda note: console.say(f"  note: {note}"),
+            on_step=line.on_step,
+        )
     console.say(f"{file}: headers of kernel {record.identity.release} ({record.key[:12]})")
     if left_out := omitted_line(record.archive):
         console.say(f"  note: {left_out}")

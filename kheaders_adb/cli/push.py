@@ -12,6 +12,7 @@ from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.cli.headers import ModuleOption, kept_for
 from kheaders_adb.ebpf.variables import Shell
+from kheaders_adb.steps import StepKind
 
 if TYPE_CHECKING:
     from kheaders_adb.model import Staged
@@ -52,14 +53,16 @@ def push(
     with kept_for(target, store, console, module) as kept:
         staged, device = kept.staged, kept.device
         tree = read_tree(staged.tree)
-        folder, sent = push_tree(
-            device,
-            staged.tree,
-            kept.store.tree_entries(staged.tree.name),
-            _name(staged),
-            PurePosixPath(to) if to else None,
-            PurePosixPath(root) if root is not None else None,
-        )
+        with console.doing(StepKind.PUSH, serial=device.serial) as line:
+            folder, sent = push_tree(
+                device,
+                staged.tree,
+                kept.store.tree_entries(staged.tree.name),
+                _name(staged),
+                PurePosixPath(to) if to else None,
+                PurePosixPath(root) if root is not None else None,
+                on_progress=line.on_progress,
+            )
     console.say(
         f"{device.serial}: the headers of {staged.kernel.release} are in {folder}"
         + ("" if sent else " already")

@@ -13,6 +13,7 @@ from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
 from kheaders_adb.cli.kernels import find_kernel, warn_of_broken
 from kheaders_adb.cli.piped import STDOUT, piped
 from kheaders_adb.errors import StoreError, UsageError
+from kheaders_adb.steps import StepKind
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _UNITS_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -39,7 +40,8 @@ def verify(
     console = Console.standard(output)
     trees = store.open()
     records = None if all_kernels else [find_kernel(trees, kernel, console)]
-    done = verify_store(trees, records, repair_with=read_archive if repair else None)
+    with console.doing(StepKind.VERIFY):
+        done = verify_store(trees, records, repair_with=read_archive if repair else None)
     if output.json:
         console.document(
             {
@@ -126,7 +128,9 @@ def gc(
         max_size_bytes=None if max_size is None else parse_size(max_size),
         keep_latest_per_device=keep_latest,
     )
-    done = collect(store.open(), policy, dry_run=dry_run)
+    trees = store.open()
+    with console.doing(StepKind.GC):
+        done = collect(trees, policy, dry_run=dry_run)
     warn_of_broken(console, done.broken)
     if output.json:
         console.document(
@@ -214,7 +218,8 @@ def export(
     if tree:
         if file == STDOUT:
             raise UsageError("a tree is a folder, and no stdout", hint="give a folder with -o")
-        count = export_tree(trees, record, file)
+        with console.doing(StepKind.EXPORT, file):
+            count = export_tree(trees, record, file)
         console.say(f"{file}: {count} files of {record.identity.release}")
     elif config:
         count = export_config(trees, record, file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
@@ -27,6 +27,7 @@ FOLDER = "kheaders"
 
 _STEP = "putting the headers onto the device"
 _CHUNK_BYTES = 256 * 1024
+_BLOCK_BYTES = 512
 _NO_TAR, _FOREIGN, _CUT, _PARTIAL, _ELSEWHERE, _OUTSIDE = 127, 17, 18, 19, 20, 21
 _IN_ROOT = PurePosixPath("/usr/src")
 _PARENTS = ("/data/local/tmp", "/tmp")  # noqa: S108 - the device's
@@ -54,6 +55,8 @@ def push_tree(
     name: str,
     target: PurePosixPath | None = None,
     root: PurePosixPath | None = None,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[PurePosixPath, bool]:
     """Put a header tree onto the device and return where it is, and whether it had to be sent.
 
@@ -67,6 +70,7 @@ def push_tree(
             folder.
         root: the folder of a chroot on the device, in which the tree is to be found as `target`, or else
             beneath /usr/src: what is in /tmp there, whoever enters it may have covered.
+        on_progress: called with the bytes that were sent and some that the whole will have.
 
     Raises:
         UsageError: `target` holds something else, or is no absolute path; `root` is no folder there, or a
@@ -99,7 +103,8 @@ def push_tree(
     stream = device.stream(push_script(name, count, target, device.boot_id, root), step=_STEP)
     try:
         chunks = _tar(tree, content, f"{name} {count}")
-        where, sent = _talk(device, stream, chunks, in_root=root is not None)
+        counted = _counted(chunks, content, on_progress)
+        where, sent = _talk(device, stream, counted, in_root=root is not None)
     finally:
         stream.close()
     if target is None and where not in [f"{parent}/{FOLDER}/{name}" for parent in _PARENTS]:
@@ -260,6 +265,21 @@ def _tar(tree: Path, entries: Iterable[Entry], mark: str) -> Iterator[bytes]:
         last.mode, last.size = 0o644, len(mark.encode()) + 1
         archive.addfile(last, io.BytesIO(mark.encode() + b"\n"))
     yield held.take()
+
+
+def _counted(
+    chunks: Iterable[bytes],
+    entries: Iterable[Entry],
+    on_progress: Callable[[int, int], None] | None,
+) -> Iterator[bytes]:
+    # Each has a head of one block, and fills whole ones; what few have besides is not reckoned.
+    size_bytes = sum((1 + -(-entry.size_bytes // _BLOCK_BYTES)) * _BLOCK_BYTES for entry in entries)
+    done_bytes = 0
+    for chunk in chunks:
+        yield chunk
+        done_bytes += len(chunk)
+        if on_progress is not None:
+            on_progress(min(done_bytes, size_bytes), size_bytes)
 
 
 def _checked(tree: Path, entry: Entry) -> bytes:

@@ -21,9 +21,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # The direction: a piece imports what is further down, and itself.  Pieces of one rank do not know each
 # other.  A rank may name rooms that are not built yet.
 RANKS = (
-    ("_version", "model"),
+    ("_version", "model", "journal"),
     ("errors",),
     ("untrusted", "report", "parallel"),
+    ("steps",),
     ("adb", "kernel", "archive", "store", "project"),
     ("device", "ebpf", "mirror"),
     ("pipeline",),

@@ -16,6 +16,7 @@ from kheaders_adb.api.keeping import Store
 # What a command that only looks into the store has no use for.
 NEEDLESS = {
     "adbutils",
+    "logging",
     "requests",
     "PIL",
     "pydantic",

@@ -60,7 +60,8 @@ def test_each_option_has_a_completion_or_only_the_user_knows() -> None:
         (command.name, parameter.name)
         for command in commands
         for parameter in command.params
-        if parameter.param_type_name == "argument" or not (parameter.is_flag or parameter.hidden)
+        if parameter.param_type_name == "argument"
+        or not (parameter.is_flag or parameter.count or parameter.hidden)
         if source_of(parameter) is Kind.WORDS and parameter.name != "to"
         if (parameter.metavar or "").strip("[]=…") not in FREE
     }
@@ -78,6 +79,7 @@ def test_each_option_has_a_completion_or_only_the_user_knows() -> None:
         (("compile", "a.c", "--cpu", ""), ["v1", "v2", "v3", "v4"]),
         (("--wait", "pull", "--via", ""), ["load"]),
         (("-qPx", "pull", "--via", ""), ["load"]),
+        (("-vv", "pull", "-v", "--via", ""), ["load"]),
         (
             ("--install-completion=",),
             [f"--install-completion={shell}" for shell in ("bash", "zsh")],
@@ -101,6 +103,7 @@ def test_words_of_the_program(offered: Offered, words: Sequence[str], some: list
         (("compile", "-I", ""), "folders"),
         (("import", ""), "files"),
         (("pull", "--module", ""), "files"),
+        (("pull", "-v", "--log-json", ""), "files"),
         (("--store", ""), "folders"),
         (("list", "--store="), "folders"),
     ],
