@@ -24,7 +24,7 @@ help:
 	@echo "make check-oldest, check-newest   those tests with the oldest and the newest dependencies"
 	@echo "make check-packages   build wheel and sdist, and try them"
 	@echo "make coverage   the tests of make check, counting which lines and branches they run"
-	@echo "make generated  write anew what is generated from the program: help's golden files, docs/cli.md, man pages"
+	@echo "make generated  write anew what is generated from the program: help's golden files, docs/cli.md, docs/api.md, man pages"
 	@echo "make lab        build the kernels that must be built from source (about an hour)"
 	@echo "make matrix     what is said of every kernel and every archive of the lab"
 	@echo "make field      the real kheaders.ko files in KHEADERS_FIELD=DIR: imported, verified, compared with GNU tar"

@@ -14,42 +14,62 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kheaders_adb import errors
-    from kheaders_adb.api import Outcome, Staged, ensure, ensure_all
+    from kheaders_adb.api import (
+        Collected,
+        Outcome,
+        Part,
+        Staged,
+        StagedKernel,
+        Store,
+        ensure,
+        ensure_all,
+        staged,
+    )
     from kheaders_adb.device.device import Device
     from kheaders_adb.errors import KheadersError
     from kheaders_adb.model import Level, Privilege, Verdict, Via
-    from kheaders_adb.store import Store
+    from kheaders_adb.store.upkeep.verify import Verified
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Collected",
     "Device",
     "KheadersError",
     "Level",
     "Outcome",
+    "Part",
     "Privilege",
     "Staged",
+    "StagedKernel",
     "Store",
     "Verdict",
+    "Verified",
     "Via",
     "__version__",
     "ensure",
     "ensure_all",
     "errors",
+    "staged",
 ]
 
 _HOMES = {
+    "Collected": "kheaders_adb.api",
     "Device": "kheaders_adb.device.device",
     "KheadersError": "kheaders_adb.errors",
     "Level": "kheaders_adb.model",
     "Outcome": "kheaders_adb.api",
+    "Part": "kheaders_adb.api",
     "Privilege": "kheaders_adb.model",
     "Staged": "kheaders_adb.api",
-    "Store": "kheaders_adb.store",
+    "StagedKernel": "kheaders_adb.api",
+    "Store": "kheaders_adb.api",
     "Verdict": "kheaders_adb.model",
+    "Verified": "kheaders_adb.store.upkeep.verify",
     "Via": "kheaders_adb.model",
     "ensure": "kheaders_adb.api",
     "ensure_all": "kheaders_adb.api",
+    "staged": "kheaders_adb.api",
 }
 
 

@@ -31,6 +31,8 @@ package: foreign exceptions are wrapped at the edge where they appear, with ``ra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack
 
 if TYPE_CHECKING:
@@ -86,10 +88,37 @@ def _like(kind: type[KheadersError], args: tuple[Any, ...]) -> KheadersError:
     return kind.__new__(kind, *args)
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A kernel that may have been meant.
+
+    Attributes:
+        key: its key, all of it.
+        release: ``uname -r``.
+        machine: ``uname -m``.
+        serial: the device that its headers were staged for, if any.
+    """
+
+    key: str
+    release: str
+    machine: str
+    serial: str | None = None
+
+
 class UsageError(KheadersError):
-    """The request makes no sense: contradictory options, an unknown kernel, a file that is not there."""
+    """The request makes no sense: contradictory options, an unknown kernel, a file that is not there.
+
+    Attributes:
+        candidates: where a kernel was named that is none, or several: those that may have been meant.
+    """
 
     exit_code = 2
+
+    def __init__(
+        self, seen: str, *, candidates: Sequence[Candidate] = (), **context: Unpack[Context]
+    ) -> None:
+        super().__init__(seen, **context)
+        self.candidates = tuple(candidates)
 
 
 class DeviceError(KheadersError):

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from kheaders_adb.api import Staged
+    from kheaders_adb.pytest_workers import Shared
 
 _GROUP = "kheaders-adb"
 _ALL = "all"
@@ -75,20 +78,37 @@ class _Headers:
         self._serials: list[str] | None = None
         self._found: dict[str | None, Staged | str] = {}
         self._told: set[str | None] = set()
+        self._shared: Shared | None = None
 
     @staticmethod
     def of(config: pytest.Config) -> _Headers:
         return config.stash.setdefault(_HEADERS, _Headers(config))
 
     @property
+    def shared(self) -> Shared:
+        """What the workers of this run know together, if there are any."""
+        if self._shared is None:
+            from kheaders_adb.pytest_workers import Shared
+
+            self._shared = Shared(getattr(self._config, "workerinput", {}).get(_GROUP))
+        return self._shared
+
+    @property
     def serials(self) -> list[str]:
         """The devices that were named, or all; empty for the only one, or if nobody can tell."""
         if self._serials is None:
             named = self._config.getoption("--kheaders-serial") or []
-            self._serials = self._all() if _ALL in named else list(dict.fromkeys(named))
+            if _ALL in named:
+                # All workers must collect the same tests.
+                found = self.shared.once("serials", self._all)
+                if isinstance(found, str):
+                    self._found[None] = found
+                self._serials = [] if isinstance(found, str) else found
+            else:
+                self._serials = list(dict.fromkeys(named))
         return self._serials
 
-    def _all(self) -> list[str]:
+    def _all(self) -> list[str] | str:
         from kheaders_adb.api import usable_serials
         from kheaders_adb.errors import KheadersError
 
@@ -96,8 +116,7 @@ class _Headers:
             # Where there are none, selecting the only one says what is there instead.
             return list(dict.fromkeys(usable_serials()))
         except KheadersError as error:
-            self._found[None] = _told(error)
-        return []
+            return _told(error)
 
     def serial_of(self, item: pytest.Item) -> str | None:
         """The device that a test runs with; None for the only one."""
@@ -114,8 +133,12 @@ class _Headers:
     def staged(self, serial: str | None) -> Staged | str:
         """What is staged for a device, or why nothing is; it is asked once."""
         if serial not in self._found:
-            self._found[serial] = self._stage(serial)
+            self._found[serial] = self.shared.once(f"staged {serial}", lambda: self._stage(serial))
         return self._found[serial]
+
+    def lines(self) -> list[str]:
+        """What is said of each device that was asked."""
+        return [_line(serial, found) for serial, found in self._found.items()]
 
     def _stage(self, serial: str | None) -> Staged | str:
         from kheaders_adb.api import ensure
@@ -141,7 +164,7 @@ class _Headers:
         found = self.staged(serial)
         if not isinstance(found, str):
             return found
-        if serial in self._told:
+        if serial in self._told or not self.shared.is_first(f"told {serial}"):
             found = f"{_shown(serial)}: no headers; the first test that asked for them says why"
         self._told.add(serial)
         # Not while an error is handled: pytest would show it as well, with whatever a device has said in it.
@@ -149,6 +172,8 @@ class _Headers:
 
 
 _HEADERS = pytest.StashKey[_Headers]()
+_FOLDER = pytest.StashKey[str]()
+_LINES = pytest.StashKey[list[str]]()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -164,18 +189,44 @@ def pytest_report_collectionfinish(
     if not _runs_tests(config):
         return []
     headers = _Headers.of(config)
-    lines = []
-    for serial in dict.fromkeys(headers.serial_of(item) for item in items if _asks(item)):
-        found = headers.staged(serial)
-        if isinstance(found, str):
-            lines.append(f"{_GROUP}: {_shown(serial)}: no headers")
-        else:
-            kernel = found.kernel
-            lines.append(
-                f"{_GROUP}: {_shown(found.serial)}: {_shown(kernel.release)} {_shown(kernel.machine)}, "
-                f"headers {found.verdict.level}"
-            )
-    return lines
+    serials = dict.fromkeys(headers.serial_of(item) for item in items if _asks(item))
+    return [_line(serial, headers.staged(serial)) for serial in serials]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """In the controller of xdist, which collects nothing: give its workers a place for what they find out."""
+    stash = node.config.stash
+    if _FOLDER not in stash:
+        stash[_FOLDER] = mkdtemp(prefix="kheaders-adb-pytest-")
+    node.workerinput[_GROUP] = stash[_FOLDER]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker: tell the controller what the tests ran with, which it says at the end of the report."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None and _HEADERS in session.config.stash:
+        output[_GROUP] = _Headers.of(session.config).lines()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """In the controller: what a worker has told; one that died has told nothing."""
+    lines = node.config.stash.setdefault(_LINES, [])
+    lines += getattr(node, "workeroutput", {}).get(_GROUP, [])
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say once for each device what the workers' tests ran with."""
+    lines: list[str] = config.stash.get(_LINES, [])
+    for line in sorted(set(lines)):
+        terminalreporter.write_line(line)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove what the workers needed."""
+    if _FOLDER in config.stash:
+        rmtree(config.stash[_FOLDER], ignore_errors=True)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -281,6 +332,13 @@ def _announcer(config: pytest.Config) -> Callable[[str], None] | None:
             reporter.write_line(f"kheaders-adb: {_shown(text)}")
 
     return announce
+
+
+def _line(serial: str | None, found: Staged | str) -> str:
+    if isinstance(found, str):
+        return f"{_GROUP}: {_shown(serial)}: no headers"
+    release, machine = _shown(found.kernel.release), _shown(found.kernel.machine)
+    return f"{_GROUP}: {_shown(found.serial)}: {release} {machine}, headers {found.verdict.level}"
 
 
 def _shown(text: str | None) -> str:

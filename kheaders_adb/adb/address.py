@@ -89,7 +89,8 @@ def resolve_address(
     """The server's address as adb itself would find it.
 
     Any of the flags ``-H``, ``-P`` and ``-L`` switches every variable off; else ``ADB_SERVER_SOCKET``
-    counts, else ``ANDROID_ADB_SERVER_ADDRESS`` and ``ANDROID_ADB_SERVER_PORT``.
+    counts, else ``ANDROID_ADB_SERVER_ADDRESS`` and ``ANDROID_ADB_SERVER_PORT``.  adbutils calls the first of
+    these ``ANDROID_ADB_SERVER_HOST``, which counts where nothing else names a host.
 
     Args:
         host, port, socket: the values of ``-H``, ``-P`` and ``-L``, or None.
@@ -110,6 +111,8 @@ def resolve_address(
         return parse_socket_spec(spec, "ADB_SERVER_SOCKET")
     text = environ.get("ANDROID_ADB_SERVER_PORT")
     return ServerAddress(
-        host=environ.get("ANDROID_ADB_SERVER_ADDRESS") or "localhost",
+        host=environ.get("ANDROID_ADB_SERVER_ADDRESS")
+        or environ.get("ANDROID_ADB_SERVER_HOST")
+        or "localhost",
         port=parse_port(text, "ANDROID_ADB_SERVER_PORT") if text else DEFAULT_PORT,
     )

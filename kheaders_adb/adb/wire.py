@@ -14,6 +14,7 @@ import socket
 from kheaders_adb.adb.address import ServerAddress
 from kheaders_adb.adb.deadline import Deadline
 from kheaders_adb.adb.endpoint import NameTimeoutError, connect_tcp
+from kheaders_adb.adb.exchange import Exchange
 from kheaders_adb.errors import AdbServerError, DeadlineError, TransferError
 from kheaders_adb.untrusted.text import one_line
 
@@ -47,6 +48,7 @@ class Wire:
     ) -> None:
         self._sock = sock
         self._buffer = memoryview(b"")
+        self._exchange = Exchange()
         self.deadline = deadline
         self.device = device
         self.step = step
@@ -117,6 +119,7 @@ class Wire:
         """Close the connection; closing twice is harmless."""
         with contextlib.suppress(OSError):
             self._sock.close()
+        self._exchange.end()
 
     def write(self, data: bytes | memoryview) -> None:
         """Send all of `data`.
@@ -129,11 +132,13 @@ class Wire:
         while rest:
             try:
                 self._sock.settimeout(_positive(self.deadline))
-                rest = rest[self._sock.send(rest) :]
+                sent_bytes = self._sock.send(rest)
             except TimeoutError as error:
                 raise self._late("stopped taking data") from error
             except OSError as error:
                 raise self.lost(f"the connection broke: {error.strerror or error}") from error
+            rest = rest[sent_bytes:]
+            self._exchange.sent_bytes += sent_bytes
 
     def read_some(self, limit_bytes: int = _RECV_BYTES) -> bytes:
         """The next bytes, at least one and at most `limit_bytes`; empty at the end of the stream.
@@ -180,6 +185,8 @@ class Wire:
         """
         # Serials, and what a device names, need not be UTF-8: see `adb.listing`.
         payload = service.encode("utf-8", "surrogateescape")
+        self._exchange.end()
+        self._exchange = Exchange.begin(service, self.device)
         self.write(b"%04x" % len(payload) + payload)
         self.okay()
 
@@ -192,10 +199,12 @@ class Wire:
             TransferError, DeadlineError: as for reading.
         """
         status = self.read_exact(4)
+        self._exchange.status = status.decode("ascii", "backslashreplace")
         if status == b"OKAY":
             return
         if status == b"FAIL":
             text = self.read_block(_MAX_FAIL_TEXT).decode("utf-8", "replace")
+            self._exchange.status = f"FAIL {text}"
             raise ServiceFailedError(one_line(text), step=self.step, device=self.device)
         raise AdbServerError(
             f"the peer answered {status!r}, which is not the adb protocol",
@@ -257,10 +266,14 @@ class Wire:
             return False
         try:
             self._sock.settimeout(min(_END_S, _positive(self.deadline)))
-            self._buffer = memoryview(self._sock.recv(_RECV_BYTES))
+            self._take(self._sock.recv(_RECV_BYTES))
         except OSError:
             return True
         return not self._buffer
+
+    def _take(self, data: bytes) -> None:
+        self._buffer = memoryview(data)
+        self._exchange.received_bytes += len(data)
 
     def lost(self, seen: str) -> TransferError:
         """A TransferError with this connection's context."""
@@ -277,7 +290,7 @@ class Wire:
         if self.deadline.expired:
             # A peer that trickles never lets a single wait run out; the total still holds.
             raise self._late("is too slow")
-        self._buffer = memoryview(data)
+        self._take(data)
         return bool(data)
 
     def _late(self, what: str) -> DeadlineError:

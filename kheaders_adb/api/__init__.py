@@ -9,6 +9,20 @@ devices and into one store.
 """
 
 from kheaders_adb.api.ensuring import ensure, ensure_all, usable_serials
+from kheaders_adb.api.finding import staged
+from kheaders_adb.api.keeping import Store
+from kheaders_adb.api.kept import Collected, Part, StagedKernel
 from kheaders_adb.api.result import Outcome, Staged
 
-__all__ = ["Outcome", "Staged", "ensure", "ensure_all", "usable_serials"]
+__all__ = [
+    "Collected",
+    "Outcome",
+    "Part",
+    "Staged",
+    "StagedKernel",
+    "Store",
+    "ensure",
+    "ensure_all",
+    "staged",
+    "usable_serials",
+]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -15,7 +16,6 @@ from kheaders_adb.adb.select import Selection
 from kheaders_adb.adb.server import AdbServer
 from kheaders_adb.device.device import Device
 from kheaders_adb.errors import DeviceError, UsageError
-from kheaders_adb.store import Store
 
 E = TypeVar("E", bound=enum.Enum)
 
@@ -53,14 +53,34 @@ class _Foreign:
     transport_id: int | None
 
 
-def finder(
-    device: str | AdbutilsDevice | Device | None, server: Server | None, deadline: Deadline
-) -> Callable[[], Device]:
-    """What finds the device that is meant, as often as it is called.
+@contextmanager
+def finding(
+    device: str | AdbutilsDevice | Device | None, server: Server | None, timeout_s: float | None
+) -> Iterator[tuple[Callable[[], Device], Deadline]]:
+    """What finds the device that is meant, as often as it is called, and the deadline for all of it.
+
+    A device of ours has a deadline that counts too, and that it has again after the block.
 
     Raises:
-        UsageError: `device` is no device, or has a server of its own and `server` is given.
+        UsageError: `device` is no device, or has a server of its own and `server` is given; or `timeout_s`
+            is no time.
     """
+    deadline = settings.deadline(timeout_s and seconds(timeout_s, "timeout_s"))
+    if not isinstance(device, Device):
+        yield _finder(device, server, deadline), deadline
+        return
+    own = device.deadline
+    if timeout_s is None or own.at_s < deadline.at_s:
+        deadline = own
+    try:
+        yield _finder(device, server, deadline), deadline
+    finally:
+        device.deadline = own
+
+
+def _finder(
+    device: str | AdbutilsDevice | Device | None, server: Server | None, deadline: Deadline
+) -> Callable[[], Device]:
     if device is None or isinstance(device, str):
         return _selecting(adb_server(server), settings.selection(serial=device), deadline)
     foreign = None if isinstance(device, Device) else _foreign(device)
@@ -147,26 +167,17 @@ def adb_server(server: Server | None) -> AdbServer:
     )
 
 
-def store_of(store: Store | str | Path | None) -> Store:
-    """The store that is meant, made if it is not there yet.
-
-    Raises:
-        UsageError: no path.
-        StoreError: it cannot be made or read.
-    """
-    if isinstance(store, Store):
-        return store
-    return settings.open_store(path_of(store, "store"))
+def path_of(path: str | os.PathLike[str] | None, name: str) -> Path | None:
+    """A path of the host, if there is one; as `required_path`."""
+    return None if path is None else required_path(path, name)
 
 
-def path_of(path: str | Path | None, name: str) -> Path | None:
+def required_path(path: str | os.PathLike[str], name: str) -> Path:
     """A path of the host, which no system call refuses for its form.
 
     Raises:
         UsageError: it is none.
     """
-    if path is None:
-        return None
     if isinstance(path, str | os.PathLike):
         text = os.fspath(path)
         if isinstance(text, str) and text and "\0" not in text:
@@ -209,3 +220,14 @@ def seconds(value: float | None, name: str) -> float:
     if isinstance(value, int | float) and 0 <= value < float("inf"):
         return float(value)
     raise UsageError(f"{name}: {value!r} is no number of seconds")
+
+
+def whole(value: int | None, name: str) -> int | None:
+    """A whole number from 0 up, if there is one.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if value is None or (isinstance(value, int) and value >= 0):
+        return value
+    raise UsageError(f"{name}: {value!r} is no whole number from 0 up")

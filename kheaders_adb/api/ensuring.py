@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from kheaders_adb.untrusted.text import harmless
 class Wanted(TypedDict, total=False):
     """What `ensure` and `ensure_all` both take: how headers are to be got."""
 
-    store: Store | str | Path | None
+    store: str | os.PathLike[str] | None
     module: str | Path | None
     via: Via | str
     allow_mismatch: bool
@@ -61,7 +62,7 @@ def ensure(
         server: the adb server: (host, port), or a socket as for ``adb -L``; None for that of the environment.
         on_note: told, in sentences, of what takes a while.
         on_progress: called with the bytes that have come and the size of the whole (0 if unknown).
-        store: a store, or the folder of one; None for ``$KHEADERS_ADB_STORE`` or the user's cache.
+        store: a `Store`, or the folder of one; None for ``$KHEADERS_ADB_STORE`` or the user's cache.
         module: a kheaders.ko, or a folder of them, to use where the kernel shows no headers.
         via, allow_mismatch, repair_config, refresh, keep_root: as the options of ``pull``.
         privilege: how root may be got where it is needed; ``Privilege.NONE`` never changes the device's
@@ -77,23 +78,21 @@ def ensure(
         The staged tree, and the verdict that it is trusted for.
 
     Raises:
-        KheadersError: as drawn in `kheaders_adb.errors`; `pipeline.ensure` says which.
+        UsageError: what is wanted makes no sense.
+        DeviceError: there is no such device, several are meant, or it cannot be used in its state.
+        NoHeadersError: its kernel gives no headers, or not to this user.
+        MismatchError: those that were found do not belong to it.
+        ArchiveError: their archive is damaged or unsafe.
+        TransferError: the connection broke, the time is over, or the device rebooted.
+        StoreError: the disk failed, or there is no store.
 
     Guarantees:
         May be called from several threads at once, for different devices.
     """
     run = _Run.of(**wanted)
-    deadline = run.deadline()
     told = dataclasses.replace(run.options, on_note=on_note, on_progress=on_progress)
-    if not isinstance(device, Device):
-        return run(arguments.finder(device, server, deadline), told, deadline)
-    own = device.deadline
-    if wanted.get("timeout_s") is None or own.at_s < deadline.at_s:
-        deadline = own
-    try:
-        return run(arguments.finder(device, server, deadline), told, deadline)
-    finally:
-        device.deadline = own
+    with arguments.finding(device, server, run.timeout_s) as (find, deadline):
+        return run(find, told, deadline)
 
 
 def ensure_all(
@@ -195,7 +194,7 @@ class _Run:
     def of(
         cls,
         *,
-        store: Store | str | Path | None = None,
+        store: str | os.PathLike[str] | None = None,
         module: str | Path | None = None,
         via: Via | str = Via.AUTO,
         allow_mismatch: bool = False,
@@ -221,7 +220,8 @@ class _Run:
             su=settings.su_command(arguments.text_of(su_command, "su_command")),
         )
         patience_s = arguments.seconds(wait_s, "wait_s")
-        return cls(arguments.store_of(store), options, patience_s, timeout_s)
+        opened = settings.open_store(arguments.path_of(store, "store"))
+        return cls(opened, options, patience_s, timeout_s)
 
     def deadline(self) -> Deadline:
         """The deadline of one device, starting now."""

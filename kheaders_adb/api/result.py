@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kheaders_adb import model, settings
+from kheaders_adb.ebpf.stages import Stage
 from kheaders_adb.errors import CompileError, KheadersError
 from kheaders_adb.store import Store
 
@@ -22,21 +23,46 @@ class Staged(model.Staged):
 
     store: Path = dataclasses.field(kw_only=True)
 
-    def cflags(self, *, libbpf: Path | None = None) -> list[str]:
-        """clang's flags for the front stage, as ``kheaders-adb cflags`` prints them.
+    def cflags(
+        self,
+        *,
+        stage: Stage | str = Stage.FRONT,
+        libbpf: Path | None = None,
+        optimize: str = "2",
+        cpu: str = "v2",
+    ) -> list[str]:
+        """clang's flags for one of the two stages, as ``kheaders-adb cflags`` prints them.
 
         Args:
+            stage: ``front``, from C to LLVM IR for the device's processor; ``bpf``, from that to an object.
             libbpf: where libbpf's headers are; None for where pkg-config says, if they are installed.
+            optimize: clang's level without ``-O``, the same for both stages.
+            cpu: the BPF instruction set, for the second.
 
         Raises:
             CompileError: the tree is of an architecture that cannot be compiled for.
-            UsageError: `libbpf` holds no such headers.
+            UsageError: `libbpf` holds no such headers, or there is no such stage.
         """
-        from kheaders_adb.ebpf.flags import front_flags
+        from kheaders_adb.api.arguments import choice
+        from kheaders_adb.ebpf.flags import bpf_flags, front_flags
         from kheaders_adb.ebpf.headers import read_tree
         from kheaders_adb.ebpf.libbpf import find_libbpf
 
-        return front_flags(read_tree(self.tree), libbpf=find_libbpf(libbpf, settings.links_path))
+        if choice(Stage, stage, "stage") is Stage.BPF:
+            return bpf_flags(cpu=cpu, optimize=optimize)
+        found = find_libbpf(libbpf, settings.links_path)
+        return front_flags(read_tree(self.tree), libbpf=found, optimize=optimize)
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which bcc, bpftrace and scripts find the tree, as ``kheaders-adb env`` has them.
+
+        Raises:
+            CompileError: the tree is of an architecture that cannot be compiled for.
+        """
+        from kheaders_adb.ebpf.headers import read_tree
+        from kheaders_adb.ebpf.variables import environment
+
+        return environment(read_tree(self.tree))
 
     def compile(
         self,

@@ -12,9 +12,10 @@ import typer
 from typer.core import TyperGroup
 
 from kheaders_adb._version import __version__
-from kheaders_adb.cli.command import Command, command, globals_callback
+from kheaders_adb.cli.command import Command, Group, command, globals_callback
 from kheaders_adb.cli.console import PROGRAM, OutputError
 from kheaders_adb.cli.groups import DEFAULT_WAIT_S
+from kheaders_adb.cli.words import ALIASES, MEANT, with_left_out
 from kheaders_adb.errors import UsageError
 
 COMMANDS = {
@@ -29,6 +30,7 @@ COMMANDS = {
     "export": "upkeep.export",
     "verify": "upkeep.verify",
     "gc": "upkeep.gc",
+    "store": "storage.store",
     "pin": "upkeep.pin",
     "unpin": "upkeep.unpin",
     "compile": "compile.compile_",
@@ -38,7 +40,10 @@ COMMANDS = {
     "push": "push.push",
     "doctor": "doctor.doctor",
 }
-"""Each command, in the order of ``--help``: the module beside this one, and the function in it."""
+"""Each command, in the order of ``--help``: the module beside this one, and the function in it.
+
+Where the module has ``SUBCOMMANDS``, the command has these and does nothing by itself.
+"""
 
 
 class Commands(TyperGroup):
@@ -57,10 +62,15 @@ class Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         if cmd_name not in self.commands:
-            part = typer.Typer(add_completion=False, **_SETTINGS)
+            part = typer.Typer(name=cmd_name, add_completion=False, **_SETTINGS)
             module, function = _function(cmd_name)
-            kind = getattr(module, "COMMAND_CLASS", Command)
-            command(part, cmd_name, cls=kind)(function)
+            if subcommands := getattr(module, "SUBCOMMANDS", None):
+                part.callback(cls=Group)(function)
+                for name, its_function in subcommands.items():
+                    command(part, name)(its_function)
+            else:
+                kind = getattr(module, "COMMAND_CLASS", Command)
+                command(part, cmd_name, cls=kind)(function)
             self.commands[cmd_name] = typer.main.get_command(part)
         return self.commands[cmd_name]
 
@@ -78,7 +88,19 @@ class Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """As typer's, which suggests names only of commands that are there already."""
+        if args[:1] == ["help"]:
+            if len(args) == 1 or args[1].startswith("-"):
+                typer.echo(ctx.get_help())
+                raise typer.Exit
+            args = [*args[1:], "--help"]
+        if args and args[0] in ALIASES:
+            args = [ALIASES[args[0]], *args[1:]]
         if args and args[0] not in COMMANDS:
+            if args[0] in MEANT:
+                raise UsageError(
+                    f"no such command: {args[0]}",
+                    hint=f"`{PROGRAM} {MEANT[args[0]]} --help` says what ours of that kind does",
+                )
             for name in COMMANDS:
                 self.get_command(ctx, name)
         return super().resolve_command(ctx, args)
@@ -97,12 +119,20 @@ _SETTINGS: dict[str, Any] = {
     "pretty_exceptions_enable": False,
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
+_LEFT_OUT = {
+    "--wait": f"{DEFAULT_WAIT_S:g}",
+    "--install-completion": "",
+    "--show-completion": "",
+}
 _COMPLETE = f"_{PROGRAM.upper().replace('-', '_')}_COMPLETE"
 # typer has no public name for what all mistakes on a command line are.
 _MISTAKE: Any = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
 )
-app = typer.Typer(name=PROGRAM, no_args_is_help=True, cls=Commands, **_SETTINGS)
+# The completion is our own (`completion`): typer's has the shell run what a serial says.
+app = typer.Typer(
+    name=PROGRAM, no_args_is_help=True, add_completion=False, cls=Commands, **_SETTINGS
+)
 
 
 def _version(wanted: bool) -> None:
@@ -111,11 +141,50 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _install_completion(named: str | None) -> None:
+    if named is not None:
+        from kheaders_adb.cli.installing import install, shell_meant
+        from kheaders_adb.untrusted.text import harmless
+
+        shell = shell_meant(named)
+        typer.echo(f"{shell} completion installed in {harmless(str(install(shell)))}")
+        typer.echo("Completion will take effect once you restart the terminal")
+        raise typer.Exit
+
+
+def _show_completion(named: str | None) -> None:
+    if named is not None:
+        from kheaders_adb.cli.installing import script_for, shell_meant
+
+        typer.echo(script_for(shell_meant(named)), nl=False)
+        raise typer.Exit
+
+
 def _about(
     version: Annotated[
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
+    install_completion: Annotated[
+        str | None,
+        typer.Option(
+            "--install-completion",
+            metavar="[=SHELL]",
+            callback=_install_completion,
+            is_eager=True,
+            help="Install completion for bash, zsh or fish [default: the shell you are in].",
+        ),
+    ] = None,
+    show_completion: Annotated[
+        str | None,
+        typer.Option(
+            "--show-completion",
+            metavar="[=SHELL]",
+            callback=_show_completion,
+            is_eager=True,
+            help="Print what that installs.",
+        ),
+    ] = None,
 ) -> None:
     """Pull a running kernel's own headers over adb, prove that they belong to it, stage them for eBPF."""
 
@@ -129,12 +198,14 @@ def run(words: Sequence[str]) -> int:
     Raises:
         KheadersError: that of the command; UsageError also for what is no command line of ours.
     """
-    # An option whose value may be left out: what follows after a blank is never its value.
+    if shell := os.environ.get(_COMPLETE):
+        from kheaders_adb.cli.completion import answer
+
+        answer(typer.main.get_command(app), shell, words)
+        return 0
     ours, theirs = split(words)
-    given = [f"--wait={DEFAULT_WAIT_S:g}" if word == "--wait" else word for word in ours]
+    given = with_left_out(ours, _LEFT_OUT)
     program = typer.main.get_command(app)
-    if _COMPLETE in os.environ:
-        app(prog_name=PROGRAM)  # a shell asks what could come next; ends the process
     try:
         with program.make_context(PROGRAM, [*given, *theirs]) as context:
             program.invoke(context)

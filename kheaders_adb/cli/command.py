@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, get_args, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from kheaders_adb.cli import inputs
+from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.cli.process import disk_error
 
@@ -26,6 +28,22 @@ class Command(TyperCommand):
         from kheaders_adb.cli.help import help_text
 
         return help_text(self, ctx)
+
+
+class Group(TyperGroup):
+    """A command of commands, whose help is ours."""
+
+    def get_help(self, ctx: Any) -> str:
+        """The text of ``--help``."""
+        from kheaders_adb.cli.help import help_text
+
+        return help_text(self, ctx)
+
+    def summary_of(self, name: str) -> str:
+        """What a command of it does."""
+        from kheaders_adb.cli.page import summary_of
+
+        return summary_of(self.commands[name].help)
 
 
 def command(
@@ -46,7 +64,8 @@ def command(
             for key, group in groups.items():
                 given[key] = _gather(group, given, before.get(group))
             try:
-                code = function(**given)
+                with _listening(given.values()):
+                    code = function(**given)
             except BrokenPipeError:  # of stderr
                 raise
             except OSError as error:
@@ -72,6 +91,16 @@ def globals_callback(app: typer.Typer, extra: Callable[..., None]) -> None:
     groups = {f"_{group.__name__}": group for group in GROUPS}
     _show_as_options(callback, extra, hints | groups, groups, more=groups)
     app.callback()(callback)
+
+
+def _listening(given: Iterable[Any]) -> contextlib.AbstractContextManager[None]:
+    """What passes the library's log on, where the user wants to read it."""
+    for output in given:
+        if isinstance(output, Output) and (output.verbose or output.log_json is not None):
+            from kheaders_adb.cli.listening import listening
+
+            return listening(output, Console.standard(output))
+    return contextlib.nullcontext()
 
 
 def _gather(group: type[Any], given: dict[str, Any], before: Any) -> Any:

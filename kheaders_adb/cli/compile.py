@@ -21,9 +21,12 @@ from kheaders_adb.cli.headers import (
     OptimizeOption,
     tree_for,
 )
-from kheaders_adb.cli.projects import VerboseOption, project_for
+from kheaders_adb.cli.piped import STDOUT, piped
+from kheaders_adb.cli.projects import project_for
 from kheaders_adb.cli.used import say_used, used_to_json
+from kheaders_adb.cli.words import flags_of_clang
 from kheaders_adb.errors import CompileError, UsageError
+from kheaders_adb.steps import StepKind
 
 if TYPE_CHECKING:
     from kheaders_adb.ebpf.compile import CompileOptions
@@ -32,16 +35,20 @@ _FOR_CLANG = "--for-clang"
 
 
 class WithClangFlags(Command):
-    """A command whose arguments after ``--`` are for clang and not names of sources."""
+    """A command whose arguments after ``--`` are for clang, and flags before it that can only be clang's."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Turn what stands after ``--`` into values of a hidden option."""
-        if "--" in args:
-            at = args.index("--")
-            rest = [f"{_FOR_CLANG}={flag}" for flag in args[at + 1 :]]
-            # In front: after the sources, an option without its value could swallow the first of them.
-            args = [*rest, *args[:at]]
-        return super().parse_args(ctx, args)
+        at = args.index("--") if "--" in args else len(args)
+        options = {
+            name: not getattr(param, "is_flag", False)
+            for param in self.get_params(ctx)
+            for name in (*param.opts, *param.secondary_opts)
+        }
+        ours, clangs = flags_of_clang(args[:at], options, ctx.command_path)
+        rest = [f"{_FOR_CLANG}={flag}" for flag in (*clangs, *args[at + 1 :])]
+        # In front: after the sources, an option without its value could swallow the first of them.
+        return super().parse_args(ctx, [*rest, *ours])
 
 
 Sources = Annotated[
@@ -77,7 +84,7 @@ def compile_(
             "-o",
             "--output",
             metavar="OUT",
-            help="The object, or a folder for several [default: beside each source, as .o].",
+            help="The object, a folder for several, or - for stdout [default: beside each source, as .o].",
         ),
     ] = None,
     kernel: KernelOption = None,
@@ -90,7 +97,12 @@ def compile_(
         bool, typer.Option("-g/-g0", help="Debug information and BTF, or neither.")
     ] = True,
     dependencies: Annotated[
-        bool, typer.Option("-MD", help="Write prog.d for make beside prog.o.")
+        bool,
+        typer.Option(
+            "-MD",
+            "-MP",
+            help="Write prog.d for make and ninja beside prog.o; it also lists what changes with the kernel.",
+        ),
     ] = False,
     jobs: Annotated[
         int | None,
@@ -99,7 +111,6 @@ def compile_(
         ),
     ] = None,
     libbpf: LibbpfOption = None,
-    verbose: VerboseOption = False,
     for_clang: ForClang = None,
 ) -> None:
     """Compile BPF programs against a kernel's own headers.
@@ -111,54 +122,65 @@ def compile_(
     from kheaders_adb.ebpf.programs import check_paths
 
     console = Console.standard(output)
-    project = project_for([source.parent for source in sources], console, verbose=verbose)
+    project = project_for(
+        [source.parent for source in sources], console, verbose=output.verbose > 0
+    )
     folders = (*(include_dirs or ()), *project.include_dirs)
     _look_at(folders, console)
-    programs = [(source, _object_for(source, out, len(sources))) for source in sources]
-    for program in programs:
-        check_paths(*program)
-    chosen = tree_for(target, store, kernel, project, console, module=module)
-    options = _options(
-        chosen,
-        console,
-        libbpf,
-        _Given(
-            project.defines_besides(tuple(defines or ())),
-            folders,
-            optimize,
-            cpu,
-            debug,
-            dependencies,
-            tuple(for_clang or ()),
-        ),
-    )
-    say_used(chosen, console)
-    said: list[bytes] = []
+    if out == STDOUT and (len(sources) > 1 or dependencies):
+        raise UsageError(
+            "-o - is for one object alone",
+            hint="give a folder with -o" if len(sources) > 1 else "leave -MD out, or give a file",
+        )
+    with piped(out, console, name="object.o", what="an object") as place:
+        programs = [(source, _object_for(source, place, len(sources))) for source in sources]
+        for program in programs:
+            check_paths(*program)
+        chosen = tree_for(target, store, kernel, project, console, module=module)
+        options = _options(
+            chosen,
+            console,
+            libbpf,
+            _Given(
+                project.defines_besides(tuple(defines or ())),
+                folders,
+                optimize,
+                cpu,
+                debug,
+                dependencies,
+                tuple(for_clang or ()),
+            ),
+        )
+        say_used(chosen, console)
+        said: list[bytes] = []
 
-    def on_diagnostics(text: bytes) -> None:
-        console.diagnostics(text)
-        said.append(text)
+        def on_diagnostics(text: bytes) -> None:
+            console.diagnostics(text)
+            said.append(text)
 
-    def document(**result: Any) -> None:
-        if output.json:
-            from kheaders_adb.ebpf.diagnostics import parse_diagnostics
+        def document(**result: Any) -> None:
+            if output.json:
+                from kheaders_adb.ebpf.diagnostics import parse_diagnostics
 
-            heard = [asdict(each) for text in said for each in parse_diagnostics(text)]
-            console.document({**used_to_json(chosen), "diagnostics": heard, **result})
+                heard = [asdict(each) for text in said for each in parse_diagnostics(text)]
+                console.document({**used_to_json(chosen), "diagnostics": heard, **result})
 
-    try:
-        with chosen.in_use():
-            written = compile_programs(
-                chosen.tree,
-                programs,
-                options,
-                on_diagnostics,
-                parallel=jobs or os.cpu_count() or 1,
-            )
-    except CompileError as error:
-        document(error=error_to_json(error))
-        raise
-    document(objects=[str(path) for path in written])
+        try:
+            compiling = console.doing(StepKind.COMPILE, " ".join(map(str, sources)))
+            with chosen.in_use(), compiling:
+                written = compile_programs(
+                    chosen.tree,
+                    programs,
+                    options,
+                    on_diagnostics,
+                    parallel=jobs or os.cpu_count() or 1,
+                )
+                if dependencies:
+                    chosen.settle()
+        except CompileError as error:
+            document(error=error_to_json(error))
+            raise
+        document(objects=[str(path) for path in written])
 
 
 def compdb(
@@ -175,7 +197,6 @@ def compdb(
     defines: DefineOption = None,
     include_dirs: IncludeOption = None,
     libbpf: LibbpfOption = None,
-    verbose: VerboseOption = False,
     for_clang: ForClang = None,
 ) -> None:
     """Add programs to compile_commands.json, so that clangd finds the kernel's headers.
@@ -186,7 +207,9 @@ def compdb(
     from kheaders_adb.untrusted import host_file
 
     console = Console.standard(output)
-    project = project_for([source.parent for source in sources], console, verbose=verbose)
+    project = project_for(
+        [source.parent for source in sources], console, verbose=output.verbose > 0
+    )
     folders = (*(include_dirs or ()), *project.include_dirs)
     _look_at(folders, console)
     for source in sources:
@@ -239,6 +262,7 @@ def _options(
         cpu=given.cpu,
         debug=given.debug,
         dependencies=given.dependencies,
+        depends_on=chosen.changing_files() if given.dependencies else (),
         # Colours would stand in the words that --json has.
         color=console.colour and not console.wanted.json,
         extra=given.extra,

@@ -15,16 +15,17 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from signal import Signals
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Protocol
 
-from kheaders_adb.errors import KheadersError, MismatchError, StoreError
+from kheaders_adb.errors import KheadersError, MismatchError, StoreError, UsageError
 from kheaders_adb.untrusted.text import harmless
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
+    from kheaders_adb.cli.status import StatusLine
+    from kheaders_adb.steps import StepKind
 
 PROGRAM = "kheaders-adb"
 SCHEMA = 1
@@ -72,6 +73,12 @@ def let_go(stream: IO[str]) -> None:
         os.close(void)
 
 
+class _Live:
+    """The line about what goes on that stands on the terminal, if one does: who writes has to clear it."""
+
+    line: StatusLine | None = None
+
+
 class _Documents:
     """How many JSON objects this process has begun to write; a second one would be one too many."""
 
@@ -86,7 +93,9 @@ class Console:
         out, err: stdout and stderr.
         wanted: what the user asked for.
         colour: whether stderr may be coloured.
-        live: whether stderr is a terminal that can show a progress bar.
+        live: whether stderr is a terminal that can show a line about what goes on.
+        out_colour: whether stdout may be coloured.
+        width: how many columns stdout has, if it is a terminal; None where nothing is to be folded.
     """
 
     out: IO[str]
@@ -94,6 +103,8 @@ class Console:
     wanted: Wanted
     colour: bool = False
     live: bool = False
+    out_colour: bool = False
+    width: int | None = None
 
     @classmethod
     def begin(cls, wanted: Wanted) -> Console:
@@ -103,30 +114,55 @@ class Console:
 
     @classmethod
     def standard(cls, wanted: Wanted, environ: Mapping[str, str] = os.environ) -> Console:
-        """The process's own streams; ``NO_COLOR``, ``TERM=dumb`` and ``CI`` are respected."""
+        """The process's own streams; ``NO_COLOR``, ``FORCE_COLOR``, ``TERM=dumb``, ``CI`` are respected."""
         if isinstance(sys.stdout, io.TextIOWrapper):
             # Paths need not be text in the user's encoding, and no locale is a reason to fail.
             utf8 = sys.stdout.encoding.lower() == "utf-8"
             sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
-        terminal = sys.stderr.isatty() and environ.get("TERM") != "dumb"
+        terminal, out_terminal = (
+            stream.isatty() and environ.get("TERM") != "dumb" for stream in (sys.stderr, sys.stdout)
+        )
         return cls(
             sys.stdout,
             sys.stderr,
             wanted,
-            colour=terminal and not environ.get("NO_COLOR"),
+            colour=_may_colour(environ, terminal),
             live=terminal and not environ.get("CI") and not wanted.quiet,
+            out_colour=_may_colour(environ, out_terminal),
+            # The log of a build is read elsewhere, and by programs.
+            width=_width_of(sys.stdout, environ)
+            if out_terminal and not environ.get("CI")
+            else None,
         )
 
     def result(self, text: str) -> None:
         """Write a line of the result to stdout: for people."""
         self._put(harmless(text))
 
+    def painted(self, text: str) -> None:
+        """Write a line of the result to stdout in which colours of ours are, where stdout may have any."""
+        self._put(_harmless_but_colours(text, colour=self.out_colour))
+
     def value(self, text: str) -> None:
         """Write a line to stdout as it is: for programs, which need a path or a flag to the letter.
 
         On a terminal there is no program: people are told what is in it, and it cannot act.
         """
-        self._put(harmless(text) if self.out.isatty() else text)
+        self._put(harmless(text) if self.is_for_people else text)
+
+    @property
+    def is_for_people(self) -> bool:
+        """Whether stdout is a terminal, at which no program reads."""
+        return self.out.isatty()
+
+    def raw(self, content: bytes) -> None:
+        """Write bytes to stdout as they are: for a program, never a terminal."""
+        try:
+            self.out.flush()
+            self.out.buffer.write(content)  # type: ignore[attr-defined]
+            self.out.buffer.flush()  # type: ignore[attr-defined]
+        except OSError as error:
+            raise OutputError(error) from error
 
     def text(self, line: str) -> None:
         """Write a line of a file to stdout: as `value`, but that a terminal gets its tabs."""
@@ -137,7 +173,7 @@ class Console:
 
         It is ASCII, with what a terminal might act on escaped.
         """
-        text = json.dumps({"schema": SCHEMA, **content}, indent=2).replace("\x7f", "\\u007f")
+        text = to_ascii_json({"schema": SCHEMA, **content}, indent=2)
         _Documents.begun += 1
         self._put(text)
 
@@ -183,14 +219,32 @@ class Console:
     def diagnostics(self, said: bytes) -> None:
         """Pass on what a compiler has said, which quotes headers; its colours stay if the user has any."""
         text = said.decode("utf-8", "backslashreplace").removesuffix("\n")
-        parts = _COLOURS.split(text) if self.colour else [text]
-        # Every second one is a colour.
-        shown = [part if at % 2 else harmless(part, keep="\t") for at, part in enumerate(parts)]
-        self._write("".join(shown))
+        self._write(_harmless_but_colours(text, colour=self.colour, keep="\t"))
 
-    def progress(self, label: str) -> Progress:
-        """A progress bar on stderr, where there is a terminal to show it."""
-        return Progress(self, label)
+    @contextlib.contextmanager
+    def status(self) -> Iterator[StatusLine]:
+        """A line on stderr about what goes on in the block, where there is a terminal to show it."""
+        from kheaders_adb.cli.status import StatusLine
+
+        before = _Live.line
+        terminal = self.err if self.live else None
+        with StatusLine(terminal, lambda: _width_of(self.err, {})) as line:
+            _Live.line = line
+            try:
+                yield line
+            finally:
+                _Live.line = before
+
+    @contextlib.contextmanager
+    def doing(
+        self, kind: StepKind, what: object = "", *, serial: str | None = None
+    ) -> Iterator[StatusLine]:
+        """The same, for a block that is one step."""
+        from kheaders_adb.steps import Steps
+
+        with self.status() as line, Steps(line.on_step, serial) as steps:
+            steps.begin(kind, what)
+            yield line
 
     def _fail(self, error: Mapping[str, Any]) -> None:
         # An error after the result, as of a signal that came late, is told by the exit code.
@@ -203,7 +257,8 @@ class Console:
 
     def _put(self, text: str) -> None:
         try:
-            print(text, file=self.out, flush=True)
+            with _cleared():
+                print(text, file=self.out, flush=True)
         except OSError as error:
             raise OutputError(error) from error
 
@@ -213,7 +268,8 @@ class Console:
     def _write(self, text: str) -> None:
         try:
             # As one string: programs that are compiled at once speak from threads of their own.
-            print(f"{text}\n", end="", file=self.err, flush=True)
+            with _cleared():
+                print(f"{text}\n", end="", file=self.err, flush=True)
         except BrokenPipeError:
             raise
         except OSError:
@@ -224,52 +280,35 @@ class Console:
         return f"{PROGRAM}: {colour}{word}{_RESET} " if self.colour else f"{PROGRAM}: {word} "
 
 
-class Progress:
-    """A bar for a transfer, drawn only once it takes longer than a moment; a context manager."""
+def _may_colour(environ: Mapping[str, str], terminal: bool) -> bool:
+    """As pytest, rich and Python itself: who wants no colour gets none, and who insists gets it in a pipe."""
+    return not environ.get("NO_COLOR") and (terminal or bool(environ.get("FORCE_COLOR")))
 
-    def __init__(self, console: Console, label: str) -> None:
-        self._console = console
-        self._label = label
-        self._bar: tqdm[Any] | None = None
 
-    def __enter__(self) -> Progress:
-        return self
+def _width_of(stream: IO[str], environ: Mapping[str, str]) -> int:
+    """How many columns a terminal has, by its own word: ``COLUMNS`` may be another's, or of yesterday."""
+    with contextlib.suppress(OSError, ValueError):
+        if (columns := os.get_terminal_size(stream.fileno()).columns) > 0:
+            return columns
+    with contextlib.suppress(ValueError):
+        if (columns := int(environ.get("COLUMNS", ""))) > 0:
+            return columns
+    return 80
 
-    def __exit__(self, *_: object) -> None:
-        self._close()
 
-    @property
-    def on_progress(self) -> Callable[[int, int], None] | None:
-        """What to call with bytes done and bytes in all; None where nothing can be shown."""
-        return self._update if self._console.live else None
+def _harmless_but_colours(text: str, *, colour: bool, keep: str = "") -> str:
+    parts = _COLOURS.split(text) if colour else [text]
+    # Every second one is a colour.
+    return "".join(part if at % 2 else harmless(part, keep=keep) for at, part in enumerate(parts))
 
-    def begin(self, label: str) -> None:
-        """Start anew under another label."""
-        self._close()
-        self._label = label
 
-    def _close(self) -> None:
-        if self._bar is not None:
-            with contextlib.suppress(OSError):
-                self._bar.close()
-            self._bar = None
+def _cleared() -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext() if _Live.line is None else _Live.line.aside()
 
-    def _update(self, done_bytes: int, total_bytes: int) -> None:
-        if self._bar is None:
-            from tqdm import tqdm  # a tenth of a second, which only a watched transfer has
 
-            self._bar = tqdm(
-                desc=harmless(self._label),
-                total=total_bytes or None,
-                unit="B",
-                unit_scale=True,
-                unit_divisor=1024,
-                delay=0.3,
-                leave=False,
-                file=self._console.err,
-            )
-        with contextlib.suppress(OSError):  # the terminal may go away
-            self._bar.update(done_bytes - self._bar.n)
+def to_ascii_json(content: Mapping[str, Any], *, indent: int | None = None) -> str:
+    """A JSON object in ASCII, with what a terminal might act on escaped."""
+    return json.dumps(content, indent=indent).replace("\x7f", "\\u007f")
 
 
 def error_to_json(error: KheadersError) -> dict[str, Any]:
@@ -277,6 +316,8 @@ def error_to_json(error: KheadersError) -> dict[str, Any]:
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__.removesuffix("Error")).lower()
     fields = error_fields(kind, error.exit_code, error.seen, hint=error.hint)
     fields |= {"retryable": error.retryable, "device": error.device, "step": error.step}
+    if isinstance(error, UsageError) and error.candidates:
+        fields["candidates"] = [asdict(candidate) for candidate in error.candidates]
     if isinstance(error, MismatchError) and error.verdict is not None:
         from kheaders_adb.cli.render import verdict_to_json
 

@@ -12,8 +12,9 @@ from kheaders_adb import settings
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.cli.headers import kept_for
-from kheaders_adb.cli.kernels import find_kernel, tree_gone
+from kheaders_adb.cli.kernels import find_kernel
 from kheaders_adb.errors import MismatchError, UsageError
+from kheaders_adb.pipeline.named import tree_gone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +122,9 @@ def _held(
     store = choice.open()
     serial = kernel.removeprefix("@")
     if serial not in ("", kernel) and store.running(serial) is None:
-        kept = held.enter_context(kept_for(replace(target, serial=serial), choice, console, None))
+        kept = held.enter_context(
+            kept_for(replace(target, serials=[serial]), choice, console, None)
+        )
         return store, kept.record
     record = find_kernel(store, kernel, console, to_use=to_use)
     if not held.enter_context(store.in_use_if_there(record)):

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kheaders_adb.cli.render import or_dash, table
+from kheaders_adb.cli.render import or_dash
+from kheaders_adb.cli.tables import columns
 from kheaders_adb.pipeline.comparison import ConfigSource
 from kheaders_adb.untrusted.text import printable
 
@@ -78,8 +79,8 @@ def _lines(found: Found) -> Iterator[str]:
 
 def _heads(before: Side, after: Side) -> list[str]:
     names = ("", "key", "device", "release", "version", "machine", "compiler", "verdict")
-    columns = ("FROM", *_head(before)), ("TO", *_head(after))
-    return table(list(zip(names, *columns, strict=True)))
+    sides = ("FROM", *_head(before)), ("TO", *_head(after))
+    return columns(list(zip(names, *sides, strict=True)))
 
 
 def _head(side: Side) -> list[str]:
@@ -109,7 +110,7 @@ def _config(comparison: Comparison) -> Iterator[str]:
     }
     yield f"configuration{of}: {_counted(counts, 'symbol')}"
     rows = [_symbol_row(one) for one in symbols[:_SHOWN]]
-    yield from _indented(table(rows) if rows else [])
+    yield from _indented(columns(rows) if rows else [])
     yield from _rest(len(symbols), _SHOWN)
 
 
@@ -148,7 +149,7 @@ def _headers(found: Found) -> Iterator[str]:
         rows.append(
             (mark, printable(path), "" if lines is None else f"+{lines.added} -{lines.removed}")
         )
-    yield from _indented(table(rows) if rows else [])
+    yield from _indented(columns(rows) if rows else [])
     yield from _rest(len(marked), shown)
 
 

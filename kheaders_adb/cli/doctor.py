@@ -13,11 +13,14 @@ from kheaders_adb import settings
 from kheaders_adb.cli.checkup import Checkup, Finding, Health, examine_server
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
+from kheaders_adb.cli.tables import Cell, Tone, put_record
 from kheaders_adb.errors import KheadersError, StoreError
+from kheaders_adb.steps import StepKind
 
 if TYPE_CHECKING:
     from kheaders_adb.store import Store
 
+_TONES = {Health.OK: Tone.GOOD, Health.WARN: Tone.DOUBTFUL, Health.FAIL: Tone.BAD}
 _TREE_BYTES = 64 * 1024 * 1024
 """Room for one archive and its tree on a file system with 4 KiB blocks."""
 
@@ -41,7 +44,8 @@ def doctor(
     with.  With --undo nothing is checked; it ends with 0 if all of it is undone.
     """
     console = Console.standard(output)
-    findings = (_undo if undo else _examine)(target, store, console)
+    with console.doing(StepKind.UNDO if undo else StepKind.ASK):
+        findings = (_undo if undo else _examine)(target, store, console)
     failed = next((item for item in findings if item.health is Health.FAIL), None)
     if output.json:
         console.document(
@@ -51,14 +55,21 @@ def doctor(
             }
         )
     else:
-        width = max(len(item.name) for item in findings)
-        for item in findings:
-            # Of several devices each has a row.
-            seen = item.seen.replace("\n    ", f"\n{'':{width + 8}}")
-            console.result(f"{item.health:4}  {item.name:{width}}  {seen}")
-            if item.remedy:
-                console.result(f"{'':4}  {'':{width}}  → {item.remedy}")
+        put_record(console, _rows(findings))
     return failed.exit_code if failed else 0
+
+
+def _rows(findings: list[Finding]) -> list[tuple[Cell, Cell]]:
+    width = max(len(item.name) for item in findings)
+    rows = []
+    for item in findings:
+        # Of several devices each has a row.
+        seen = item.seen.replace("\n    ", f"\n{'':{width + 8}}")
+        health = Cell(f"{item.health:4}  {item.name}", _TONES[item.health], len(item.health))
+        rows.append((health, Cell(seen)))
+        if item.remedy:
+            rows.append((Cell(""), Cell(f"→ {item.remedy}", hang=2)))
+    return rows
 
 
 def _examine(target: Target, choice: StoreChoice, console: Console) -> list[Finding]:
@@ -109,6 +120,9 @@ def _examine_store(store: Store, checkup: Checkup) -> list[Finding]:
 
 
 def _examine_disk(store: Store) -> Finding:
+    from kheaders_adb.cli.render import size_text
+    from kheaders_adb.store.upkeep.usage import Usage
+
     try:
         with store.stage():
             pass
@@ -124,7 +138,8 @@ def _examine_disk(store: Store) -> Finding:
             "free some space, run `kheaders-adb gc`, or choose another place with --store",
             StoreError.exit_code,
         )
-    return Finding("store", Health.OK, f"{store.root}: writable, {free}")
+    taken = size_text(Usage.of(store).total_bytes)
+    return Finding("store", Health.OK, f"{store.root}: writable, takes {taken}, {free}")
 
 
 def _undo(target: Target, choice: StoreChoice, console: Console) -> list[Finding]:

@@ -79,7 +79,7 @@ structures: 2 of 3574 differ
     "remove": (
         """\
 $ kheaders-adb remove 484fa9ace699
-removed 6.1.75 (484fa9ace699)""",
+removed 6.1.75 (484fa9ace699): 36 MiB freed""",
     ),
     "import": (
         """\
@@ -123,9 +123,10 @@ $ kheaders-adb verify --all
         """\
 $ kheaders-adb gc --max-age 30d --max-size 2G --dry-run
 would remove 6.1.75 (484fa9ace699)
-would remove 1 kernel, 1 tree, 36.2 MiB; left: 1 kernel""",
+would remove 1 kernel, 1 tree: 36 MiB would be freed; left: 1 kernel""",
     ),
     "pin": ("$ kheaders-adb pin @1A2B3C4D\npinned 6.6.30 (5a1d6c0f9e21)",),
+    "store": ("$ kheaders-adb store dir\n/home/me/.cache/kheaders-adb",),
     "unpin": ("$ kheaders-adb unpin 6.6.30\nunpinned 6.6.30 (5a1d6c0f9e21)",),
 }
 """The examples of each command; of the program itself under the empty name."""

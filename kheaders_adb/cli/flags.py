@@ -12,16 +12,10 @@ import typer
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import KernelIfNamed, Output, StoreChoice
 from kheaders_adb.cli.headers import CpuOption, LibbpfOption, OptimizeOption, staged_tree
-from kheaders_adb.cli.projects import VerboseOption, project_for
+from kheaders_adb.cli.projects import project_for
 from kheaders_adb.cli.used import say_used, used_to_json
+from kheaders_adb.ebpf.stages import Stage
 from kheaders_adb.ebpf.variables import Shell
-
-
-class Stage(enum.StrEnum):
-    """One of the two stages of a compilation."""
-
-    FRONT = "front"
-    BPF = "bpf"
 
 
 class Format(enum.StrEnum):
@@ -48,10 +42,17 @@ def cflags(
             "--format", help="shell: quoted where needed; json: an array; make: for an assignment."
         ),
     ] = Format.SHELL,
+    stamp: Annotated[
+        Path | None,
+        typer.Option(
+            "--stamp",
+            metavar="FILE",
+            help="Write them into this file instead, for `clang @FILE`; it is touched only if they change.",
+        ),
+    ] = None,
     libbpf: LibbpfOption = None,
     optimize: OptimizeOption = "2",
     cpu: CpuOption = "v2",
-    verbose: VerboseOption = False,
 ) -> None:
     """Print clang's flags for a staged kernel's headers.
 
@@ -61,7 +62,7 @@ def cflags(
     from kheaders_adb.ebpf import flags
 
     console = Console.standard(output)
-    project = project_for([Path()], console, verbose=verbose)
+    project = project_for([Path()], console, verbose=output.verbose > 0)
     chosen = staged_tree(store, kernel, project, console)
     if stage is Stage.BPF:
         found = flags.bpf_flags(cpu=cpu, optimize=optimize)
@@ -69,9 +70,15 @@ def cflags(
         found = flags.front_flags(chosen.tree, libbpf=chosen.libbpf(libbpf), optimize=optimize)
         found += [f"-I{folder}" for folder in project.include_dirs]
         found += [f"-D{define}" for define in project.defines]
+    stamped: dict[str, object] = {}
+    if stamp is not None:
+        from kheaders_adb.ebpf.stamp import write_stamp
+
+        stamped = {"stamp": str(stamp), "changed": write_stamp(stamp, found)}
     say_used(chosen, console)
     if output.json:
-        console.document({**used_to_json(chosen), "stage": stage.value, "flags": found})
+        console.document({**used_to_json(chosen), "stage": stage.value, "flags": found, **stamped})
+    if output.json or stamped:
         return
     match form:
         case Format.SHELL:
@@ -86,17 +93,35 @@ def env(
     store: StoreChoice,
     output: Output,
     kernel: KernelIfNamed = None,
-    shell: Annotated[Shell, typer.Option("--shell", help="Whose syntax.")] = Shell.SH,
-    verbose: VerboseOption = False,
+    shell: Annotated[
+        Shell,
+        typer.Option(
+            "--shell",
+            help="Whose syntax; dotenv: for $GITHUB_ENV, docker's env files, python-dotenv, env $(…).",
+        ),
+    ] = Shell.SH,
+    unset: Annotated[
+        bool,
+        typer.Option(
+            "--unset",
+            help="Print what removes the variables again, of whatever kernel; in fish with --shell fish.",
+        ),
+    ] = False,
 ) -> None:
     """Print the variables by which bcc, bpftrace and scripts find a staged kernel's headers.
 
     For `eval "$(kheaders-adb env)"` in sh, bash, zsh and fish, and for direnv's .envrc.
     """
-    from kheaders_adb.ebpf.variables import environment, format_environment
+    from kheaders_adb.ebpf.variables import NAMES, environment, format_environment, format_unset
 
     console = Console.standard(output)
-    project = project_for([Path()], console, verbose=verbose)
+    if unset:
+        if output.json:
+            console.document({"environment": dict.fromkeys(NAMES)})
+        else:
+            console.value(format_unset(shell).rstrip("\n"))
+        return
+    project = project_for([Path()], console, verbose=output.verbose > 0)
     chosen = staged_tree(store, kernel, project, console)
     tree = chosen.tree
     host = {"arm64": "aarch64"}.get(platform.machine(), platform.machine())

@@ -7,6 +7,7 @@ options of that command and of the program itself, so that both ``kheaders-adb -
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from kheaders_adb import settings
+from kheaders_adb.errors import UsageError
 
 if TYPE_CHECKING:
     from kheaders_adb.adb.deadline import Deadline
@@ -31,8 +33,8 @@ class Target:
 
     HEADING: ClassVar = "Device selection (as adb's)"
 
-    serial: Annotated[
-        str | None,
+    serials: Annotated[
+        list[str] | None,
         typer.Option(
             "-s",
             "--serial",
@@ -83,6 +85,21 @@ class Target:
         ),
     ] = None
 
+    @property
+    def serial(self) -> str | None:
+        """The one serial given, if any.
+
+        Raises:
+            UsageError: several devices are named, and no command can mean more than one.
+        """
+        named = list(dict.fromkeys(self.serials or ()))
+        if len(named) > 1:
+            raise UsageError(
+                f"several devices are named, by -s {' and by -s '.join(map(shlex.quote, named))}",
+                hint="name one device, and run the command once for each",
+            )
+        return named[0] if named else None
+
     def adb_server(self, on_start: Callable[[str], None]) -> AdbServer:
         """The adb server that the flags and variables mean; `on_start` is told if one is started."""
         return settings.adb_server(
@@ -115,6 +132,25 @@ class Output:
             help="Say nothing but errors, warnings, and what is changed on a device.",
         ),
     ] = False
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "-v",
+            "--verbose",
+            count=True,
+            show_default=False,
+            help="Say how long each step took, on what grounds what is staged was used again, and which "
+            "project file was read; -vv: every exchange with the adb server too.",
+        ),
+    ] = 0
+    log_json: Annotated[
+        Path | None,
+        typer.Option(
+            "--log-json",
+            metavar="FILE",
+            help="Write what -vv says to this file, a JSON object a line.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ import typer
 from kheaders_adb import settings
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import StoreChoice, Target
-from kheaders_adb.cli.kernels import find_kernel, tree_gone
+from kheaders_adb.cli.kernels import find_kernel
 from kheaders_adb.errors import StoreError, UsageError
+from kheaders_adb.pipeline.named import tree_gone
 
 if TYPE_CHECKING:
     from kheaders_adb.adb.deadline import Deadline
@@ -60,6 +61,7 @@ class Chosen:
     Attributes:
         serial: the device's, asked now or seen when it was last used; None if there never was one.
         project: the project that it is used for.
+        name: the KERNEL that means it.
         of_how_many: how many kernels it was taken from by default; 0 where it was named.
     """
 
@@ -68,6 +70,7 @@ class Chosen:
     record: KernelRecord
     serial: str | None
     project: Project
+    name: str
     of_how_many: int = 0
 
     def in_use(self) -> AbstractContextManager[None]:
@@ -79,6 +82,19 @@ class Chosen:
         from kheaders_adb.ebpf.libbpf import find_libbpf
 
         return find_libbpf(given, settings.links_path)
+
+    def changing_files(self) -> tuple[Path, ...]:
+        """The files that change when it would be another tree, or another project, next time."""
+        from kheaders_adb.store import meanings
+
+        found = (meanings.note(self.store, self.name, self.record), self.project.path)
+        return tuple(path for path in found if path is not None)
+
+    def settle(self) -> None:
+        """Once something is built: if another tree would have been chosen by now, it is to be built again."""
+        from kheaders_adb.store import meanings
+
+        meanings.settle(self.store, self.name, self.record)
 
 
 def names_a_device(target: Target) -> bool:
@@ -98,8 +114,9 @@ def staged_tree(
 
     store = choice.open()
     named = kernel if kernel is not None else project.kernel
+    name = _DEFAULT if named is None else named
     try:
-        record = find_kernel(store, _DEFAULT if named is None else named, console, to_use=True)
+        record = find_kernel(store, name, console, to_use=True)
     except UsageError as error:
         if kernel is None and named is not None:
             error.add_note(f"{project.path} names this kernel")
@@ -112,7 +129,7 @@ def staged_tree(
         console.say(f"  note: {note}")
     serial = named[1:] if named and named.startswith("@") else last_seen_on(store, record)
     of_how_many = len(store.records()) if named is None else 0
-    return _caution(Chosen(tree, store, record, serial, project, of_how_many), console)
+    return _caution(Chosen(tree, store, record, serial, project, name, of_how_many), console)
 
 
 def tree_for(
@@ -150,7 +167,10 @@ def tree_for(
         return staged_tree(choice, None, project, console)
     with kept_for(target, choice, console, module) as kept:
         tree = _read(kept.store, kept.record)
-    return _caution(Chosen(tree, kept.store, kept.record, kept.staged.serial, project), console)
+    serial = kept.staged.serial
+    return _caution(
+        Chosen(tree, kept.store, kept.record, serial, project, name=f"@{serial}"), console
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
-from kheaders_adb.errors import UsageError
+from kheaders_adb.steps import StepKind
+
+if TYPE_CHECKING:
+    from kheaders_adb.device.device import Device
 
 
 def import_(
@@ -48,43 +52,31 @@ def import_(
     """
     from kheaders_adb.cli.kernels import record_to_json
     from kheaders_adb.cli.render import omitted_line, verdict_line, verdict_warning
-    from kheaders_adb.importing.claim import Claim, read_claimed_config
+    from kheaders_adb.importing.claim import claim_of
     from kheaders_adb.importing.from_archive import import_archive
     from kheaders_adb.pipeline.options import Tolerance
 
     console = Console.standard(output)
     trees = store.open()
     on_device = target.serial is not None or target.usb or target.tcp or target.transport_id
-    if on_device and (config is not None or release is not None):
-        raise UsageError(
-            "a device and --config or --release name two kernels", hint="give one of them"
-        )
-    serial = None
-    if on_device:
-        from kheaders_adb.device.device import Device
-        from kheaders_adb.device.probe import probe
 
-        device = Device.select(
-            target.adb_server(console.say),
-            target.selection(),
-            target.deadline(),
+    def find() -> Device:
+        from kheaders_adb.device.device import Device
+
+        return Device.select(target.adb_server(console.say), target.selection(), target.deadline())
+
+    with console.doing(StepKind.PROBE) if on_device else nullcontext():
+        claim, serial = claim_of(find if on_device else None, config, release)
+    with console.status() as line:
+        record = import_archive(
+            file,
+            trees,
+            claim,
+            serial=serial,
+            tolerance=Tolerance.of(allow_mismatch=allow_mismatch, repair_config=repair_config),
+            on_note=lambda note: console.say(f"  note: {note}"),
+            on_step=line.on_step,
         )
-        serial = device.serial
-        claim = Claim(probe=probe(device))
-    else:
-        claim = Claim(
-            config=None if config is None else read_claimed_config(config),
-            release=release,
-            config_name=str(config),
-        )
-    record = import_archive(
-        file,
-        trees,
-        claim,
-        serial=serial,
-        tolerance=Tolerance.of(allow_mismatch=allow_mismatch, repair_config=repair_config),
-        on_note=lambda note: console.say(f"  note: {note}"),
-    )
     console.say(f"{file}: headers of kernel {record.identity.release} ({record.key[:12]})")
     if left_out := omitted_line(record.archive):
         console.say(f"  note: {left_out}")
@@ -92,6 +84,8 @@ def import_(
     if warning := verdict_warning(record.verdict, quiet=output.quiet):
         console.warn(warning)
     if output.json:
-        console.document(record_to_json(trees, record))
+        from kheaders_adb.store.upkeep.usage import kernel_bytes
+
+        console.document(record_to_json(trees, record, kernel_bytes(trees, record)))
     else:
         console.value(str(trees.tree_path(record.tree)))

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
-from kheaders_adb.errors import KheadersError, StoreError
-from kheaders_adb.store.records import RULES
+from kheaders_adb.errors import ArchiveError, MismatchError, StoreError, UsageError
+from kheaders_adb.pipeline.named import judged_today, require_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from kheaders_adb.store import BrokenRecord, KernelRecord, Store
+
+_STATUS_WIDTH = 8
 
 
 def find_kernel(
@@ -44,50 +46,17 @@ def by_todays_rules(
     store: Store, record: KernelRecord, console: Console, *, to_use: bool
 ) -> KernelRecord:
     """The record, judged again from what is stored if older rules have judged it; as `find_kernel`."""
-    if record.rules >= RULES:
-        return record
-    from kheaders_adb.pipeline.rejudged import has_turned, judge_again, turned_error
-
-    name = f"{record.identity.release} ({record.key[:12]})"
-    try:
-        now = judge_again(store, record)
-    except KheadersError as error:
-        if to_use:
-            raise
-        console.warn(f"{name} cannot be judged by today's rules: {error.seen}")
-        return record
-    if to_use and has_turned(record, now):
-        raise turned_error(now)
-    if now.verdict.level is not record.verdict.level:
+    found = judged_today(store, record, to_use=to_use)
+    now = found.record
+    name = f"{now.identity.release} ({now.key[:12]})"
+    if found.error is not None:
+        console.warn(f"{name} cannot be judged by today's rules: {found.error.seen}")
+    if found.was is not None:
         console.say(
             f"{name}: {now.verdict.level} by today's rules, "
-            f"{record.verdict.level} by those of kheaders-adb {record.tool_version}"
+            f"{found.was} by those of kheaders-adb {now.tool_version}"
         )
     return now
-
-
-def require_tree(store: Store, record: KernelRecord) -> Path:
-    """Where a kernel's tree is.
-
-    Raises:
-        StoreError: it is not there: somebody has deleted it by hand, or removed the kernel meanwhile.
-    """
-    from kheaders_adb.store.faults import is_folder
-
-    tree = store.tree_path(record.tree)
-    if not is_folder(tree):
-        raise tree_gone(store, record)
-    return tree
-
-
-def tree_gone(store: Store, record: KernelRecord) -> StoreError:
-    """The error for a kernel whose tree is not there, though it should be."""
-    return StoreError(
-        f"{store.tree_path(record.tree)} is not there",
-        step=f"using the headers of {record.identity.release}",
-        hint=f"`kheaders-adb verify --repair {record.key[:12]}` unpacks it again from its archive; "
-        "else run `kheaders-adb pull` again, or import the archive again",
-    )
 
 
 def warn_of_broken(console: Console, broken: Iterable[BrokenRecord]) -> None:
@@ -105,85 +74,131 @@ def warn_of_broken(console: Console, broken: Iterable[BrokenRecord]) -> None:
 
 
 def list_kernels(store: StoreChoice, output: Output) -> None:
-    """List the staged kernels, the newest first."""
-    from kheaders_adb.cli.render import or_dash, table
+    """List the staged kernels, the newest first.
+
+    SIZE is what there is on the disk for a kernel; what kernels share is in the size of each, and once in the
+    total.
+    """
+    from kheaders_adb.cli.render import or_dash, size_text
+    from kheaders_adb.cli.tables import Cell, Tone, level_tone, put_table
+    from kheaders_adb.store.upkeep.usage import Usage
 
     console = Console.standard(output)
     trees = store.open()
     scan = trees.scan()
     records = [by_todays_rules(trees, record, console, to_use=False) for record in scan.records]
     warn_of_broken(console, scan.broken)
+    usage = Usage.of(trees)
     if output.json:
-        console.document({"kernels": [record_to_json(trees, record) for record in records]})
+        kernels = [record_to_json(trees, record, usage.of_kernel(record)) for record in records]
+        console.document({"kernels": kernels, "disk_bytes": usage.total_bytes})
         return
     if not records:
         console.say("nothing is staged yet; `kheaders-adb pull` stages the headers of a device")
         return
     pinned = trees.pinned()
-    rows = [("KEY", "RELEASE", "MACHINE", "DEVICE", "VERDICT", "SIZE", "AGE", "")]
-    rows += [
-        (
-            record.key[:12],
-            record.identity.release,
-            record.identity.machine,
-            or_dash(record.serial),
-            record.verdict.level.value,
-            _size(trees, record),
-            _age(time.time() - record.staged_at),
-            "pinned" if record.key in pinned else "",
-        )
+    titles = ("KEY", "RELEASE", "MACHINE", "DEVICE", "VERDICT", "SIZE", "AGE", "")
+    rows = [
+        [
+            Cell(record.key[:12]),
+            Cell(record.identity.release),
+            Cell(record.identity.machine),
+            Cell(or_dash(record.serial)),
+            Cell(record.verdict.level.value, level_tone(record.verdict.level)),
+            Cell(size_text(usage.of_kernel(record))),
+            Cell(_age(time.time() - record.staged_at)),
+            Cell("pinned" if record.key in pinned else "", Tone.GOOD),
+        ]
         for record in records
     ]
-    for line in table(rows):
-        console.result(line)
+    put_table(console, titles, rows, folded=("RELEASE",))
+    kernels_counted = "1 kernel" if len(records) == 1 else f"{len(records)} kernels"
+    console.say(f"{kernels_counted}, {size_text(usage.total_bytes)} on the disk")
 
 
-def show(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:
+def show(
+    store: StoreChoice,
+    output: Output,
+    kernel: Kernel = "latest",
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="TEXT",
+            help="Print this with the fields put in: '{release} {level}'.",
+        ),
+    ] = None,
+) -> None:
     """Show one kernel: its identity, where its headers came from, and every check behind the verdict."""
-    from kheaders_adb.cli.render import omitted_line, table
+    from kheaders_adb.cli.render import omitted_line
+    from kheaders_adb.cli.tables import Cell, level_tone, put_record, status_tone
+    from kheaders_adb.store.upkeep.usage import kernel_bytes
 
     console = Console.standard(output)
+    if form is not None:
+        from kheaders_adb.cli.fields import formatted, require_format
+
+        if output.json:
+            raise UsageError(
+                "--format and --json exclude each other", hint="leave one of the two out"
+            )
+        require_format(form)
+        trees = store.open()
+        console.value(formatted(form, trees, find_kernel(trees, kernel, console)))
+        return
     trees = store.open()
     record = find_kernel(trees, kernel, console)
     if output.json:
-        console.document(record_to_json(trees, record))
+        console.document(record_to_json(trees, record, kernel_bytes(trees, record)))
         return
     identity, archive = record.identity, record.archive
     left_out = omitted_line(archive)
     staged_at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.staged_at))
     rows = [
-        ("key", record.key),
-        ("release", identity.release),
-        ("version", identity.version),
-        ("machine", identity.machine),
-        ("build-id", identity.build_id or "unknown"),
-        ("config", f"sha256 {identity.config_sha256}" if identity.config_sha256 else "unknown"),
-        ("evidence", identity.evidence.value),
-        ("device", record.serial or "-"),
-        ("source", f"{record.source.kind.value} {record.source.path}"),
-        ("archive", f"sha256 {archive.sha256}"),
-        ("", f"{archive.size_bytes} bytes, {archive.members} members"),
-        *([("", left_out)] if left_out else []),
-        ("tree", str(trees.tree_path(record.tree))),
-        ("staged", f"{staged_at} by kheaders-adb {record.tool_version}"),
-        ("verdict", record.verdict.level.value),
-    ]
-    for check in record.verdict.checks:
-        found = (
-            check.found
-            if check.status.value != "differ"
-            else f"{check.found}, not {check.expected}"
+        (Cell(name), Cell(text))
+        for name, text in (
+            ("key", record.key),
+            ("release", identity.release),
+            ("version", identity.version),
+            ("machine", identity.machine),
+            ("build-id", identity.build_id or "unknown"),
+            ("config", f"sha256 {identity.config_sha256}" if identity.config_sha256 else "unknown"),
+            ("evidence", identity.evidence.value),
+            ("device", record.serial or "-"),
+            ("source", f"{record.source.kind.value} {record.source.path}"),
+            ("archive", f"sha256 {archive.sha256}"),
+            ("", f"{archive.size_bytes} bytes, {archive.members} members"),
+            *([("", left_out)] if left_out else []),
+            ("tree", str(trees.tree_path(record.tree))),
+            ("staged", f"{staged_at} by kheaders-adb {record.tool_version}"),
         )
+    ]
+    level = record.verdict.level
+    rows.append((Cell("verdict"), Cell(level.value, level_tone(level))))
+    for check in record.verdict.checks:
+        status = check.status.value
+        found = check.found if status != "differ" else f"{check.found}, not {check.expected}"
         detail = found or check.expected or ""
-        rows.append((f"  {check.name}", f"{check.status.value:8} {detail}".rstrip()))
+        tone, hang = status_tone(check.status), _STATUS_WIDTH + 1
+        said = f"{status:{_STATUS_WIDTH}} {detail}".rstrip()
+        rows.append((Cell(f"  {check.name}"), Cell(said, tone, len(status), hang)))
         if check.note:
-            rows.append(("", f"{'':8} ({check.note})"))
-    for line in table(rows):
-        console.result(line)
+            rows.append((Cell(""), Cell(f"{'':{_STATUS_WIDTH}} ({check.note})", hang=hang)))
+    put_record(console, rows)
 
 
-def path(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:
+def path(
+    store: StoreChoice,
+    output: Output,
+    kernel: Kernel = "latest",
+    exists: Annotated[
+        bool,
+        typer.Option("--exists", help="Print nothing; the exit code says whether it can be used."),
+    ] = False,
+) -> int:
     """Print the path of a staged tree."""
+    if exists:
+        return _exists(store, kernel, output)
     console = Console.standard(output)
     trees = store.open()
     record = find_kernel(trees, kernel, console, to_use=True)
@@ -192,6 +207,26 @@ def path(store: StoreChoice, output: Output, kernel: Kernel = "latest") -> None:
         console.document({"kernel": {"key": record.key}, "tree": str(tree)})
     else:
         console.value(str(tree))
+    return 0
+
+
+def _exists(choice: StoreChoice, kernel: str, output: Output) -> int:
+    """What `path` would end with, without a word, unless the question cannot be answered."""
+    console = Console.standard(replace(output, quiet=True))
+    code = 0
+    store = choice.open()
+    try:
+        record = by_todays_rules(store, store.resolve(kernel), console, to_use=True)
+    except (UsageError, MismatchError, ArchiveError) as error:
+        code = error.exit_code
+    else:
+        from kheaders_adb.store.faults import is_folder
+
+        if not is_folder(store.tree_path(record.tree)):
+            code = StoreError.exit_code
+    if output.json:
+        console.document({"exists": code == 0})
+    return code
 
 
 def remove(
@@ -206,20 +241,25 @@ def remove(
     output: Output,
 ) -> None:
     """Remove kernels from the store, and their trees where no other kernel needs them."""
+    from kheaders_adb.cli.render import size_text
     from kheaders_adb.store.upkeep.gc import remove as remove_kernel
 
     console = Console.standard(output)
     trees = store.open()
     # All are resolved before the first is removed: a typing error removes nothing.
     records = {record.key: record for record in map(trees.resolve, kernels)}
+    freed_bytes = 0
     for record in records.values():
-        remove_kernel(trees, record.key)
-        console.say(f"removed {record.identity.release} ({record.key[:12]})")
+        freed = remove_kernel(trees, record.key).freed_bytes
+        freed_bytes += freed
+        console.say(
+            f"removed {record.identity.release} ({record.key[:12]}): {size_text(freed)} freed"
+        )
     if output.json:
-        console.document({"removed": list(records)})
+        console.document({"removed": list(records), "freed_bytes": freed_bytes})
 
 
-def record_to_json(trees: Store, record: KernelRecord) -> dict[str, Any]:
+def record_to_json(trees: Store, record: KernelRecord, disk_bytes: int) -> dict[str, Any]:
     """A staged kernel for ``--json``, in the fields of ``pull --json``."""
     from kheaders_adb.cli.render import (
         kernel_to_json,
@@ -238,15 +278,11 @@ def record_to_json(trees: Store, record: KernelRecord) -> dict[str, Any]:
         "tree": str(trees.tree_path(record.tree)),
         "files": None if size is None else size.files,
         "content_bytes": None if size is None else size.content_bytes,
+        "disk_bytes": disk_bytes,
         "pinned": record.key in trees.pinned(),
         "staged_at": record.staged_at,
         "tool_version": record.tool_version,
     }
-
-
-def _size(trees: Store, record: KernelRecord) -> str:
-    size = trees.tree_size(record.tree)
-    return "-" if size is None else f"{size.content_bytes / 1048576:.0f} MiB"
 
 
 def _age(seconds: float) -> str:

@@ -15,7 +15,7 @@ COMMAND_GROUPS = {
     "Devices and pulling": ("pull", "devices", "push", "doctor"),
     "Staged kernels": ("list", "show", "path", "diff", "remove", "import", "export"),
     "Compiling": ("compile", "compdb", "cflags", "env"),
-    "Store upkeep": ("verify", "gc", "pin", "unpin"),
+    "Store upkeep": ("verify", "gc", "pin", "unpin", "store"),
 }
 """The commands as the help groups them; one that stands nowhere here is shown under "More"."""
 
@@ -88,7 +88,8 @@ def page_of(command: Any, context: Any) -> Page:
             heading = parameter.rich_help_panel
             (own if heading is None else options.setdefault(heading, [])).append(row)
     sections = [
-        *(_commands(command, context) if of_program else ()),
+        *(_grouped(command, context) if of_program else ()),
+        *(_commands(command, context) if not of_program and hasattr(command, "commands") else ()),
         Section("Arguments", Kind.ARGUMENTS, tuple(arguments)),
         Section("Options", Kind.OPTIONS, tuple(own)),
         *(
@@ -102,12 +103,17 @@ def page_of(command: Any, context: Any) -> Page:
         usage=" ".join(piece.strip("{}") for piece in command.collect_usage_pieces(context)),
         summary=summary,
         paragraphs=tuple(paragraphs),
-        examples=EXAMPLES.get("" if of_program else command.name, ()),
+        examples=EXAMPLES.get(context.command_path.partition(" ")[2].partition(" ")[0], ()),
         sections=tuple(section for section in sections if section.rows),
     )
 
 
-def _commands(program: Any, context: Any) -> Iterable[Section]:
+def _commands(group: Any, context: Any) -> Iterable[Section]:
+    rows = [(name, group.summary_of(name)) for name in group.list_commands(context)]
+    yield Section("Commands", Kind.COMMANDS, tuple(rows))
+
+
+def _grouped(program: Any, context: Any) -> Iterable[Section]:
     names = program.list_commands(context)
     grouped = {name for members in COMMAND_GROUPS.values() for name in members}
     groups = {**COMMAND_GROUPS, "More": tuple(name for name in names if name not in grouped)}

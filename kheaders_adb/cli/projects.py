@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from kheaders_adb import settings
 from kheaders_adb.cli.console import PROGRAM, Console
@@ -14,10 +12,6 @@ from kheaders_adb.errors import UsageError
 
 if TYPE_CHECKING:
     from kheaders_adb.project import Project
-
-VerboseOption = Annotated[
-    bool, typer.Option("-v", "--verbose", help="Name the project file that was used.")
-]
 
 
 def project_for(folders: Iterable[Path], console: Console, *, verbose: bool) -> Project:

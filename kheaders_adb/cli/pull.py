@@ -70,14 +70,6 @@ def pull(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Read the archive again even if it is staged.")
     ] = False,
-    verbose: Annotated[
-        bool,
-        typer.Option(
-            "-v",
-            "--verbose",
-            help="Say on what grounds what is staged was used again, or why it was not.",
-        ),
-    ] = False,
 ) -> None:
     """Stage the headers of the running kernel and print the path of the tree.
 
@@ -103,7 +95,7 @@ def pull(
         refresh=refresh,
     )
     staged, _, _ = ensure_staged(target, store, console, options)
-    tell(staged, console, verbose=verbose)
+    tell(staged, console, verbose=output.verbose > 0)
     if output.json:
         from kheaders_adb.cli.render import staged_to_json
 

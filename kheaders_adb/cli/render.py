@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from kheaders_adb.model import (
@@ -175,16 +174,18 @@ def _many(verdict: Verdict) -> str:
     return symbols[0] if len(symbols) == 1 else f"{len(symbols)} symbols"
 
 
-def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Rows as aligned columns, two spaces apart."""
-    rows = [tuple(map(harmless, row)) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-
-
 def or_dash(value: object) -> str:
     """`value` as text, or a dash where it is unknown."""
     return "-" if value is None else str(value)
+
+
+def size_text(size_bytes: int) -> str:
+    """A number of bytes for people, in the units of ``du -h``."""
+    if size_bytes < 1024:
+        return f"{size_bytes} bytes"
+    size = float(size_bytes)
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        size /= 1024
+        if size < 1023.5 or unit == "TiB":
+            break
+    return f"{size:.1f} {unit}" if size < 9.95 else f"{size:.0f} {unit}"

@@ -26,7 +26,7 @@ def ensure_staged(
     options: Options,
     deadline: Deadline | None = None,
 ) -> tuple[Staged, Store, Device]:
-    """Stage the headers of a device's kernel, unless they are, with a bar for what takes long.
+    """Stage the headers of a device's kernel, unless they are, with a line about what takes long.
 
     Returns:
         What is staged, where, and the device, which still has the rest of the command's time.
@@ -34,7 +34,7 @@ def ensure_staged(
     deadline = deadline or target.deadline()
     options = replace(options, su=options.su or settings.su_command())
     store = choice.open()
-    with console.progress("headers") as progress:
+    with console.status() as line:
         staged, device = ensure_selected(
             target.adb_server(console.say),
             target.selection(),
@@ -43,11 +43,11 @@ def ensure_staged(
                 options,
                 on_note=console.say,
                 on_change=console.announce,
-                on_progress=progress.on_progress,
+                on_progress=line.on_progress,
+                on_step=line.on_step,
             ),
             deadline=deadline,
             wait_s=target.wait_s or 0.0,
-            on_device=lambda device: progress.begin(f"{device.serial}: headers"),
         )
     return staged, store.within(lambda: device.deadline.remaining_s), device
 

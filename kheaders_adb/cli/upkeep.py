@@ -11,7 +11,9 @@ import typer
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
 from kheaders_adb.cli.kernels import find_kernel, warn_of_broken
+from kheaders_adb.cli.piped import STDOUT, piped
 from kheaders_adb.errors import StoreError, UsageError
+from kheaders_adb.steps import StepKind
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _UNITS_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -38,7 +40,8 @@ def verify(
     console = Console.standard(output)
     trees = store.open()
     records = None if all_kernels else [find_kernel(trees, kernel, console)]
-    done = verify_store(trees, records, repair_with=read_archive if repair else None)
+    with console.doing(StepKind.VERIFY):
+        done = verify_store(trees, records, repair_with=read_archive if repair else None)
     if output.json:
         console.document(
             {
@@ -115,6 +118,7 @@ def gc(
     Without a limit only litter goes: what killed runs left, and what no kernel refers to.  It is safe beside
     running pulls.
     """
+    from kheaders_adb.cli.render import size_text
     from kheaders_adb.store.upkeep.gc import Policy, collect
 
     console = Console.standard(output)
@@ -124,7 +128,9 @@ def gc(
         max_size_bytes=None if max_size is None else parse_size(max_size),
         keep_latest_per_device=keep_latest,
     )
-    done = collect(store.open(), policy, dry_run=dry_run)
+    trees = store.open()
+    with console.doing(StepKind.GC):
+        done = collect(trees, policy, dry_run=dry_run)
     warn_of_broken(console, done.broken)
     if output.json:
         console.document(
@@ -141,12 +147,12 @@ def gc(
             }
         )
         return
-    verb = "would remove" if dry_run else "removed"
+    verb, freed = ("would remove", "would be freed") if dry_run else ("removed", "freed")
     for record in done.removed:
         console.result(f"{verb} {record.identity.release} ({record.key[:12]})")
     console.say(
-        f"{verb} {counted(len(done.removed), 'kernel')}, {counted(len(done.trees), 'tree')}, "
-        f"{done.freed_bytes / 1048576:.1f} MiB; left: {counted(done.kept, 'kernel')}"
+        f"{verb} {counted(len(done.removed), 'kernel')}, {counted(len(done.trees), 'tree')}: "
+        f"{size_text(done.freed_bytes)} {freed}; left: {counted(done.kept, 'kernel')}"
     )
 
 
@@ -183,7 +189,12 @@ def _set_pin(store: StoreChoice, output: Output, kernel: str, *, pinned: bool) -
 def export(
     file: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="FILE", help="Where to; a folder with --tree."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Where to: a file, - for stdout; a folder with --tree.",
+        ),
     ],
     store: StoreChoice,
     output: Output,
@@ -191,18 +202,31 @@ def export(
     tree: Annotated[
         bool, typer.Option("--tree", help="The extracted tree instead of the archive.")
     ] = False,
+    config: Annotated[
+        bool,
+        typer.Option("--config", help="The kernel's config.gz instead."),
+    ] = False,
 ) -> None:
-    """Copy a kernel's archive, byte for byte as it was read, or its tree out of the store."""
-    from kheaders_adb.store.upkeep.export import export_archive, export_tree
+    """Copy a kernel's archive, byte for byte as it was read, its tree or its config.gz out of the store."""
+    from kheaders_adb.store.upkeep.export import export_archive, export_config, export_tree
 
+    if tree and config:
+        raise UsageError("--tree and --config exclude each other", hint="leave one of the two out")
     console = Console.standard(output)
     trees = store.open()
     record = find_kernel(trees, kernel, console, to_use=tree)
     if tree:
-        count = export_tree(trees, record, file)
+        if file == STDOUT:
+            raise UsageError("a tree is a folder, and no stdout", hint="give a folder with -o")
+        with console.doing(StepKind.EXPORT, file):
+            count = export_tree(trees, record, file)
         console.say(f"{file}: {count} files of {record.identity.release}")
+    elif config:
+        count = export_config(trees, record, file)
+        console.say(f"{file}: {count} bytes, the configuration of {record.identity.release}")
     else:
-        count = export_archive(trees, record, file)
+        with piped(file, console, name="kheaders.tar.xz", what="an archive") as place:
+            count = export_archive(trees, record, place)
         console.say(f"{file}: {count} bytes, sha256 {record.archive.sha256}")
     if output.json:
         console.document({"kernel": {"key": record.key}, "output": str(file)})

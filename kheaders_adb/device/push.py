@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
@@ -27,10 +27,19 @@ FOLDER = "kheaders"
 
 _STEP = "putting the headers onto the device"
 _CHUNK_BYTES = 256 * 1024
-_NO_TAR, _FOREIGN, _CUT, _PARTIAL, _ELSEWHERE = 127, 17, 18, 19, 20
+_BLOCK_BYTES = 512
+_NO_TAR, _FOREIGN, _CUT, _PARTIAL, _ELSEWHERE, _OUTSIDE = 127, 17, 18, 19, 20, 21
+_IN_ROOT = PurePosixPath("/usr/src")
 _PARENTS = ("/data/local/tmp", "/tmp")  # noqa: S108 - the device's
 _SENT = (EntryKind.DIRECTORY, EntryKind.SYMLINK, EntryKind.FILE, EntryKind.REGENERATED)
 _DAMAGED = "`kheaders-adb verify --all --repair` repairs it; then run the same command again"
+_CANNOT_WRITE = (
+    "is there room (60 MB), and may the device's shell write there? else name a folder with --to"
+)
+_MAY_NOT_WRITE = (
+    "is there room (60 MB)? a chroot is often root's: make /usr/src/kheaders in it the shell's own, or run "
+    "`adb root` first, which ends the sessions of others"
+)
 _CANNOT_HOLD = (
     "the file system there loses some, maybe because names that differ only in case are one to it: "
     "name another folder with --to"
@@ -45,6 +54,9 @@ def push_tree(
     entries: Sequence[Entry],
     name: str,
     target: PurePosixPath | None = None,
+    root: PurePosixPath | None = None,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[PurePosixPath, bool]:
     """Put a header tree onto the device and return where it is, and whether it had to be sent.
 
@@ -56,9 +68,13 @@ def push_tree(
             again.
         target: the folder that becomes the tree; None for one called `name` in the device's temporary
             folder.
+        root: the folder of a chroot on the device, in which the tree is to be found as `target`, or else
+            beneath /usr/src: what is in /tmp there, whoever enters it may have covered.
+        on_progress: called with the bytes that were sent and some that the whole will have.
 
     Raises:
-        UsageError: `target` holds something else, or is no absolute path.
+        UsageError: `target` holds something else, or is no absolute path; `root` is no folder there, or a
+            link in it leads out of it.
         NoHeadersError: the device has no tar, or no shell protocol 2.
         StoreError: the tree is not as its manifest says; or it could not be unpacked there: the disk is full,
             the shell may not write, or the file system cannot hold it.
@@ -69,8 +85,12 @@ def push_tree(
         compared with its digest while it was read, and the mark by which a tree is known again is sent after
         all of them.
     """
-    if target is not None and not target.is_absolute():
-        raise UsageError(f"{target} is not an absolute path", step=_STEP, device=device.serial)
+    if root is not None:
+        root = _plain(root, device, parents=False)
+        inside = _plain(target or _IN_ROOT / FOLDER / name, device, parents=False)
+        target = root / inside.relative_to("/")
+    elif target is not None:
+        target = _plain(target, device)
     if not device.shell.is_v2:
         raise NoHeadersError(
             "its adbd has no shell protocol 2, so that commands there have no input",
@@ -80,9 +100,11 @@ def push_tree(
         )
     content = [entry for entry in entries if entry.kind in _SENT]
     count = _count(content)
-    stream = device.stream(push_script(name, count, target, device.boot_id), step=_STEP)
+    stream = device.stream(push_script(name, count, target, device.boot_id, root), step=_STEP)
     try:
-        where, sent = _talk(device, stream, _tar(tree, content, f"{name} {count}"))
+        chunks = _tar(tree, content, f"{name} {count}")
+        counted = _counted(chunks, content, on_progress)
+        where, sent = _talk(device, stream, counted, in_root=root is not None)
     finally:
         stream.close()
     if target is None and where not in [f"{parent}/{FOLDER}/{name}" for parent in _PARENTS]:
@@ -92,8 +114,17 @@ def push_tree(
     return target or PurePosixPath(where), sent
 
 
+def inside(folder: PurePosixPath, root: PurePosixPath) -> PurePosixPath:
+    """What a folder in `root`, from `push_tree`, is called by who is inside."""
+    return PurePosixPath("/", *folder.parts[len(root.parts) :])
+
+
 def push_script(
-    name: str, count: int, target: PurePosixPath | None = None, boot_id: str | None = None
+    name: str,
+    count: int,
+    target: PurePosixPath | None = None,
+    boot_id: str | None = None,
+    root: PurePosixPath | None = None,
 ) -> str:
     """The script that unpacks a tree from its stdin.
 
@@ -103,6 +134,7 @@ def push_script(
         name, target: as for `push_tree`.
         count: how many links, and files that are not empty, the tree has.
         boot_id: the boot that is meant; in any other nothing is done.
+        root: a folder that `target` is in and must not lead out of.
     """
     return compose(
         "push",
@@ -116,8 +148,23 @@ def push_script(
         CUT=_CUT,
         PARTIAL=_PARTIAL,
         ELSEWHERE=_ELSEWHERE,
+        OUTSIDE=_OUTSIDE,
+        ROOT=root or "",
         BOOT=boot_id or "",
     )
+
+
+def _plain(path: PurePosixPath, device: Device, *, parents: bool = True) -> PurePosixPath:
+    """A folder of the device that a user names, if the script can be told of it."""
+    if not path.is_absolute():
+        raise UsageError(f"{path} is not an absolute path", step=_STEP, device=device.serial)
+    if ".." in path.parts and not parents:
+        raise UsageError(f"{path} is not a path without ..", step=_STEP, device=device.serial)
+    if any(character in str(path) for character in "\n\r\0"):
+        raise UsageError(f"{str(path)!r} holds a line break", step=_STEP, device=device.serial)
+    return PurePosixPath(
+        "/", *path.parts[1:]
+    )  # of two slashes at the beginning, POSIX lets both stay
 
 
 def _count(entries: Iterable[Entry]) -> int:
@@ -129,7 +176,9 @@ def _count(entries: Iterable[Entry]) -> int:
     )
 
 
-def _talk(device: Device, stream: Stream, chunks: Iterable[bytes]) -> tuple[str, bool]:
+def _talk(
+    device: Device, stream: Stream, chunks: Iterable[bytes], *, in_root: bool
+) -> tuple[str, bool]:
     lines = _lines(stream)
     where, state = next(lines, ""), next(lines, "")
     if state == "absent":
@@ -161,6 +210,13 @@ def _talk(device: Device, stream: Stream, chunks: Iterable[bytes]) -> tuple[str,
         raise UsageError(
             seen, step=_STEP, device=device.serial, hint="name another folder with --to"
         )
+    if stream.exit_code == _OUTSIDE:
+        raise UsageError(
+            seen,
+            step=_STEP,
+            device=device.serial,
+            hint="name the folder that the chroot is made of with --root, and one in it with --to",
+        )
     if stream.exit_code == _PARTIAL:
         raise StoreError(seen, step=_STEP, device=device.serial, hint=_CANNOT_HOLD)
     if stream.exit_code == _ELSEWHERE:
@@ -175,7 +231,7 @@ def _talk(device: Device, stream: Stream, chunks: Iterable[bytes]) -> tuple[str,
         seen,
         step=_STEP,
         device=device.serial,
-        hint="is there room (60 MB), and may the device's shell write there? else name a folder with --to",
+        hint=_MAY_NOT_WRITE if in_root else _CANNOT_WRITE,
     )
 
 
@@ -209,6 +265,21 @@ def _tar(tree: Path, entries: Iterable[Entry], mark: str) -> Iterator[bytes]:
         last.mode, last.size = 0o644, len(mark.encode()) + 1
         archive.addfile(last, io.BytesIO(mark.encode() + b"\n"))
     yield held.take()
+
+
+def _counted(
+    chunks: Iterable[bytes],
+    entries: Iterable[Entry],
+    on_progress: Callable[[int, int], None] | None,
+) -> Iterator[bytes]:
+    # Each has a head of one block, and fills whole ones; what few have besides is not reckoned.
+    size_bytes = sum((1 + -(-entry.size_bytes // _BLOCK_BYTES)) * _BLOCK_BYTES for entry in entries)
+    done_bytes = 0
+    for chunk in chunks:
+        yield chunk
+        done_bytes += len(chunk)
+        if on_progress is not None:
+            on_progress(min(done_bytes, size_bytes), size_bytes)
 
 
 def _checked(tree: Path, entry: Entry) -> bytes:

@@ -44,7 +44,9 @@ class CompileOptions:
         optimize: one of ``OPTIMIZE_LEVELS``.
         cpu: the BPF instruction set.
         debug: debug information and BTF.
-        dependencies: write a makefile fragment beside the object, ``prog.d`` for ``prog.o``.
+        dependencies: write a makefile fragment beside the object, ``prog.d`` for ``prog.o``, with an empty
+            rule for each header: gc may remove them.
+        depends_on: what the object depends on, besides what clang reads.
         color: colours in diagnostics.
         extra: more arguments for the front stage, after all others.
         limits: what each of clang's two processes may take.
@@ -58,6 +60,7 @@ class CompileOptions:
     cpu: str = DEFAULT_CPU
     debug: bool = True
     dependencies: bool = False
+    depends_on: tuple[Path, ...] = ()
     color: bool = False
     extra: tuple[str, ...] = ()
     limits: Limits = DEFAULT_LIMITS
@@ -116,7 +119,7 @@ def _compile(
             dependencies = output.with_suffix(".d")
             with drafted(dependencies) as note:
                 # The rule is for the object, not for the intermediate code that the front stage writes.
-                _write(note, with_target(listing, str(output)), dependencies)
+                _write(note, with_target(listing, str(output), options.depends_on), dependencies)
                 _publish(note, dependencies)
         _publish(draft, output)
     return output
@@ -199,7 +202,7 @@ def _stages(
             *(f"-I{directory}" for directory in options.include_dirs),
             *(f"-D{define}" for define in options.defines),
             *options.extra,
-            *list_flags(listing, graph),
+            *list_flags(listing, graph, phony=options.dependencies),
             # Text, since it is read here; and clang assembles nothing for it, as it would for bitcode.
             *("-S", _as_argument(source), "-o", "-"),
         ]

@@ -131,15 +131,16 @@ def bpf_flags(*, cpu: str = DEFAULT_CPU, optimize: str = DEFAULT_OPTIMIZE) -> li
     ]
 
 
-def list_flags(listing: Path, graph: Path) -> list[str]:
+def list_flags(listing: Path, graph: Path, *, phony: bool = False) -> list[str]:
     """Return the front stage's flags to write the list of what it has read, and who included whom.
 
     Args:
         listing: gets a makefile's rule for ``LIST_TARGET``.
         graph: gets a graph in Graphviz's notation.
+        phony: the rule is followed by an empty one for each header.
     """
     return [
-        *("-MD", "-MF", str(listing), "-MQ", LIST_TARGET),
+        *("-MD", "-MF", str(listing), "-MQ", LIST_TARGET, *(("-MP",) if phony else ())),
         *("-Xclang", "-dependency-dot", "-Xclang", str(graph)),
     ]
 

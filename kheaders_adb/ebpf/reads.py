@@ -135,12 +135,34 @@ def check_reads(
     return Reads(listed, frozenset(real.values()))
 
 
-def with_target(listing: bytes, target: str) -> bytes:
-    """Return the list of dependencies with another target in the place of ours."""
+def with_target(listing: bytes, target: str, more: Iterable[Path] = ()) -> bytes:
+    """Return the list of dependencies with another target in the place of ours.
+
+    Args:
+        listing: the list.
+        target: what depends on the files.
+        more: what it depends on, besides what was read; need not be there any more when make asks.
+    """
     rule = _RULE.match(listing)
     assert rule is not None
-    quoted = re.sub(rb"(\\*)([ #])", lambda found: _quoted(found[1], found[2]), os.fsencode(target))
-    return listing[: rule.end() - 2] + quoted.replace(b"$", b"$$") + listing[rule.end() - 1 :]
+    end = _END.search(listing, rule.end())
+    stop = end.start() if end else len(listing)
+    others = [_for_make(str(path)) for path in more]
+    return b"".join(
+        (
+            listing[: rule.end() - 2],
+            _for_make(target),
+            listing[rule.end() - 1 : stop],
+            *(b" \\\n  " + name for name in others),
+            listing[stop:],
+            *(b"\n" + name + b":\n" for name in others),
+        )
+    )
+
+
+def _for_make(name: str) -> bytes:
+    found = re.sub(rb"(\\*)([ #])", lambda found: _quoted(found[1], found[2]), os.fsencode(name))
+    return found.replace(b"$", b"$$")
 
 
 def _quoted(backslashes: bytes, character: bytes) -> bytes:

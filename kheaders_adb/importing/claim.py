@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from kheaders_adb.device.probe import Probe
+from kheaders_adb.device.probe import Probe, probe
 from kheaders_adb.errors import UsageError
 from kheaders_adb.kernel.config import load_config
 from kheaders_adb.model import ArchiveFacts, KernelIdentity
 from kheaders_adb.untrusted import host_file
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from kheaders_adb.device.device import Device
 
 STEP = "importing"
 
@@ -73,6 +78,34 @@ class Claim:
             return frozenset()
         own = {"version", "machine"}
         return frozenset(own if self.release is not None else {"release", *own})
+
+
+def claim_of(
+    find: Callable[[], Device] | None, config: Path | None, release: str | None
+) -> tuple[Claim, str | None]:
+    """What a user claims, with a device or in words.
+
+    Args:
+        find: finds a device that runs the kernel; None if there is none.
+        config: the file of the kernel's configuration.
+        release: the kernel's release.
+
+    Returns:
+        The claim, and the device's serial.
+
+    Raises:
+        UsageError: both a device and words are given, or `config` is no configuration.
+        DeviceError, TransferError: the device is not there, or was lost.
+    """
+    if find is None:
+        said = None if config is None else read_claimed_config(config)
+        return Claim(config=said, release=release, config_name=str(config)), None
+    if config is not None or release is not None:
+        raise UsageError(
+            "a device and --config or --release name two kernels", hint="give one of them"
+        )
+    device = find()
+    return Claim(probe=probe(device)), device.serial
 
 
 def read_claimed_config(path: Path) -> bytes:

@@ -22,6 +22,7 @@ from kheaders_adb.model import (
 )
 from kheaders_adb.pipeline.options import Tolerance
 from kheaders_adb.pipeline.stager import Judged, Stager
+from kheaders_adb.steps import OnStep, StepKind, Steps
 from kheaders_adb.store.records import KernelRecord
 from kheaders_adb.store.store import Store
 from kheaders_adb.untrusted import host_file
@@ -48,6 +49,7 @@ def import_archive(
     tolerance: Tolerance = Tolerance.NOTHING,
     limits: Limits = DEFAULT_LIMITS,
     on_note: Callable[[str], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> KernelRecord:
     """Stage an archive that lies on the host.
 
@@ -59,6 +61,7 @@ def import_archive(
         tolerance: as for a pull.
         limits: caps for the archive.
         on_note: told, in sentences, what the user should know.
+        on_step: told of each step as it begins and when it is over.
 
     Returns:
         The record that was made.
@@ -81,6 +84,7 @@ def import_archive(
         verdict = match(identity, symbols, facts, unclaimed=claim.unclaimed)
         return Judged(identity, verdict, source)
 
+    steps = Steps(on_step, serial)
     stager = Stager(
         store,
         judge,
@@ -89,9 +93,11 @@ def import_archive(
         serial=serial,
         tolerance=tolerance,
         limits=limits,
+        steps=steps,
     )
     try:
-        with host_file.opened(path, step=STEP) as file:
+        with steps, host_file.opened(path, step=STEP) as file:
+            steps.begin(StepKind.IMPORT, path)
             size_bytes = _require_archive(path, file, limits)
             with store.archive_lock(size_bytes, timeout_s=_PATIENCE_S):
                 digest = sha256()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,6 +28,7 @@ from kheaders_adb.pipeline.recalled import recall
 from kheaders_adb.pipeline.source import ways
 from kheaders_adb.pipeline.staged import find_staged
 from kheaders_adb.pipeline.stager import Judged, Stager, require_archive
+from kheaders_adb.steps import StepKind, Steps
 from kheaders_adb.store.changes import ChangeKind
 from kheaders_adb.store.records import KernelRecord
 from kheaders_adb.store.store import Store
@@ -64,19 +64,17 @@ _SAME_BYTES = Reuse(
 )
 
 
-def fetch(
-    device: Device, about: Probe, store: Store, options: Options, timing_s: dict[str, float]
-) -> Fetched:
+def fetch(device: Device, about: Probe, store: Store, options: Options, steps: Steps) -> Fetched:
     """Read the headers of the running kernel and stage them; as `ensure`, for a cold store.
 
     Args:
-        timing_s: receives the seconds of each phase.
+        steps: tells of each.
     """
-    pull = _Pull(device, about, store, options, timing_s)
+    pull = _Pull(device, about, store, options, steps)
     refused: list[KheadersError] = []
     doubted: set[str] = set()
     last: KheadersError | None = None
-    started_s = time.monotonic()
+    steps.begin(StepKind.SOURCE)
     for plan in ways(
         device,
         about,
@@ -87,7 +85,6 @@ def fetch(
         doubted=doubted,
         recall=lambda path: None if options.refresh else recall(device, about, store, path),
     ):
-        timing_s["source"] = time.monotonic() - started_s
         if isinstance(plan, Unusable):
             refused.append(plan.error)
             continue
@@ -117,7 +114,8 @@ def fetch(
             skipped = tuple(f"skipped, {error.step}: {error.seen}" for error in refused)
             notes = dict.fromkeys(skipped + plan.notes + fetched.notes + device.notes)
             return replace(fetched, notes=tuple(notes))
-        started_s = time.monotonic()
+        steps.end(failed=True)
+        steps.begin(StepKind.SOURCE)
     raise _with(_worst(refused), refused) if refused else absence_error(device.serial, about)
 
 
@@ -158,12 +156,11 @@ class _Pull:
     about: Probe
     store: Store
     options: Options
-    timing_s: dict[str, float]
+    steps: Steps
     announced: set[str] = field(default_factory=set)
 
     def on_device(self, plan: OnDevice) -> Fetched:
         """Read the archive on the device, loading a module if the plan says so."""
-        started_s = time.monotonic()
         stream = ArchiveStream(
             self.device,
             self.about,
@@ -179,8 +176,10 @@ class _Pull:
         module_sha256 = plan.module_sha256 if plan.archive_sha256 else ""
         stager = self._stager(stream.finish, plan.vermagic, module_sha256)
         with self._noted(plan, stream), stream:
+            if not plan.shown and plan.origin:
+                self.steps.begin(StepKind.LOAD, plan.origin)
             header = stream.open()
-            self.timing_s["open"] = time.monotonic() - started_s
+            self.steps.begin(StepKind.READ, header.path)
             with self._turn(header.size_bytes):
                 if meanwhile := self._staged_meanwhile():
                     return meanwhile
@@ -263,7 +262,7 @@ class _Pull:
             tolerance=self.options.tolerance,
             limits=self.options.limits or DEFAULT_LIMITS,
             go_on=self._require_time,
-            timing_s=self.timing_s,
+            steps=self.steps,
         )
 
     def _require_time(self) -> None:

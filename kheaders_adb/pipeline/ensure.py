@@ -22,6 +22,7 @@ from kheaders_adb.model import Grounds, Privilege, Reuse, Staged, Via
 from kheaders_adb.pipeline.left import tell_left
 from kheaders_adb.pipeline.options import Options
 from kheaders_adb.pipeline.staged import Found, find_staged
+from kheaders_adb.steps import StepKind, Steps
 from kheaders_adb.store.store import Store
 
 if TYPE_CHECKING:
@@ -58,8 +59,13 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
         another run is reading from it.
     """
     options = options or Options()
+    with Steps(options.on_step, device.serial) as steps:
+        return _ensure(device, store.within(lambda: device.deadline.remaining_s), options, steps)
+
+
+def _ensure(device: Device, store: Store, options: Options, steps: Steps) -> Staged:
     started_s = time.monotonic()
-    store = store.within(lambda: device.deadline.remaining_s)
+    steps.begin(StepKind.PROBE)
     about = probe(device)
     confirm(device)
     if options.on_change is not None:
@@ -69,27 +75,32 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
         except StoreError as error:
             options.on_change(f"what killed runs may have left is not known: {error.seen}")
     store.seen(device.serial, about.identity)
-    timing_s = {"probe": time.monotonic() - started_s}
     found = _NOT_LOOKED if options.refresh else find_staged(store, about, device, options)
     cached = found.record is not None
     # What the shell itself left is for the shell to remove: root keeps out of its folder.
     notes = sweep_all(device, about)
     if found.record is not None:
-        notes += _cleaned(device, about, store, options)
+        notes += _cleaned(device, about, store, options, steps)
     if (record := found.record) is None:
         from kheaders_adb.store.scratch import require_writable
 
         require_writable(store.root)  # before anything is changed on the device
-        with raised(
-            device,
-            about,
-            _privilege_for(about, options),
-            su=options.su,
-            keep_root=options.keep_root,
-            changes=store.changes,
-            say=options.on_note,
-            announce=options.on_change,
-        ) as root:
+        wanted = _privilege_for(about, options)
+        if wanted is not Privilege.NONE and not about.is_root:
+            steps.begin(StepKind.ROOT)
+        with (
+            raised(
+                device,
+                about,
+                wanted,
+                su=options.su,
+                keep_root=options.keep_root,
+                changes=store.changes,
+                say=options.on_note,
+                announce=options.on_change,
+            ) as root,
+            steps,  # whose last one is over before root is given back
+        ):
             about = replace(root.about, refusals=root.refusals)
             if about.leftovers:
                 # A killed run cannot clean up after itself; the next one does it.
@@ -99,11 +110,11 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
                 found = find_staged(store, about, device, options)
                 record, cached = found.record, found.record is not None
             if record is None:
-                fetched = _fetch(device, about, store, options, timing_s)
+                fetched = _fetch(device, about, store, options, steps)
                 record, cached, notes = fetched.record, fetched.cached, notes + fetched.notes
                 if fetched.reuse is not None:
                     found = replace(found, reuse=fetched.reuse)
-    timing_s["total"] = time.monotonic() - started_s
+    steps.end()
     return Staged(
         serial=device.serial,
         kernel=replace(record.identity, boot_id=about.identity.boot_id),
@@ -113,13 +124,15 @@ def ensure(device: Device, store: Store, options: Options | None = None) -> Stag
         tree=store.tree_path(record.tree),
         cached=cached,
         device_round_trips=device.round_trips,
-        timing_s=timing_s,
+        timing_s={**steps.timing_s, "total": time.monotonic() - started_s},
         notes=notes + store.take_notes(),
         reuse=found.reuse,
     )
 
 
-def _cleaned(device: Device, about: Probe, store: Store, options: Options) -> tuple[str, ...]:
+def _cleaned(
+    device: Device, about: Probe, store: Store, options: Options, steps: Steps
+) -> tuple[str, ...]:
     """Remove what killed runs of root's left, if su is there; what is staged is served all the same.
 
     ``adb root`` would end the sessions of living runs.
@@ -128,6 +141,7 @@ def _cleaned(device: Device, about: Probe, store: Store, options: Options) -> tu
     may_ask = options.privilege in (Privilege.AUTO, Privilege.SU) and (about.has_su or options.su)
     if about.is_root or not theirs or not may_ask:
         return ()
+    steps.begin(StepKind.UNDO)
     deadline = device.deadline
     device.deadline = deadline.sooner(_CLEANING_S)
     try:
@@ -151,15 +165,14 @@ def _privilege_for(about: Probe, options: Options) -> Privilege:
     return options.privilege
 
 
-def _fetch(
-    device: Device, about: Probe, store: Store, options: Options, timing_s: dict[str, float]
-) -> Fetched:
+def _fetch(device: Device, about: Probe, store: Store, options: Options, steps: Steps) -> Fetched:
     from kheaders_adb.pipeline.cold import fetch
 
     for _ in range(_ATTEMPTS - 1):
         try:
-            return fetch(device, about, store, options, timing_s)
+            return fetch(device, about, store, options, steps)
         except ArchiveGoneError:
             # Another run had the module loaded when this one probed.  It has to be loaded anew.
+            steps.begin(StepKind.PROBE)
             about = replace(probe(device), refusals=about.refusals)
-    return fetch(device, about, store, options, timing_s)
+    return fetch(device, about, store, options, steps)

@@ -12,6 +12,7 @@ from kheaders_adb.model import Level, Privilege, Verdict, Via
 
 if TYPE_CHECKING:
     from kheaders_adb.device.su import SuCommand
+    from kheaders_adb.steps import OnStep
     from kheaders_adb.untrusted.limits import Limits
 
 
@@ -75,6 +76,7 @@ class Options:
         on_change: told, in sentences, of what is changed on the device before it is, of what could not be
             undone, and of what a run that was killed has left changed.
         on_progress: called with the bytes that have come and the size of the whole (0 if unknown).
+        on_step: told of each step as it begins and when it is over.
     """
 
     module: Path | None = None
@@ -88,3 +90,4 @@ class Options:
     on_note: Callable[[str], None] | None = None
     on_change: Callable[[str], None] | None = None
     on_progress: Callable[[int, int], None] | None = None
+    on_step: OnStep | None = None

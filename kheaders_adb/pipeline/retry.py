@@ -18,6 +18,7 @@ from kheaders_adb.errors import (
 from kheaders_adb.model import Staged
 from kheaders_adb.pipeline.ensure import ensure
 from kheaders_adb.pipeline.options import Options
+from kheaders_adb.steps import StepKind, Steps
 from kheaders_adb.store import Store
 
 FIRST_PAUSE_S = 0.5
@@ -34,7 +35,6 @@ def ensure_selected(
     *,
     deadline: Deadline,
     wait_s: float = 0.0,
-    on_device: Callable[[Device], None] | None = None,
 ) -> tuple[Staged, Device]:
     """Stage the headers of the kernel that the selected device runs, as patiently as the user wants.
 
@@ -44,7 +44,6 @@ def ensure_selected(
         options: how to get the headers.
         deadline: bounds all of it.
         wait_s: for how many seconds new attempts may begin; 0 for one attempt only.
-        on_device: told of the device, at each attempt.
 
     Returns:
         What is staged, and the device, which still has the rest of the time.
@@ -55,10 +54,7 @@ def ensure_selected(
     """
 
     def find() -> Device:
-        device = Device.select(server, selection, deadline)
-        if on_device is not None:
-            on_device(device)
-        return device
+        return Device.select(server, selection, deadline)
 
     return ensure_patiently(find, store, options, deadline=deadline, wait_s=wait_s)
 
@@ -78,11 +74,15 @@ def ensure_patiently(
         # Also where it turns out not to be needed: what is given by mistake is not passed over in silence.
         require_module(options.module)
 
+    steps = Steps(options.on_step)
+
     def attempt() -> tuple[Staged, Device]:
-        device = find()
+        with steps:
+            steps.begin(StepKind.SELECT)
+            device = find()
         return ensure(device, store, options), device
 
-    return patiently(attempt, wait_s=wait_s, deadline=deadline, say=options.on_note)
+    return patiently(attempt, wait_s=wait_s, deadline=deadline, say=options.on_note, steps=steps)
 
 
 def patiently(
@@ -91,6 +91,7 @@ def patiently(
     wait_s: float,
     deadline: Deadline,
     say: Callable[[str], None] | None = None,
+    steps: Steps | None = None,
 ) -> T:
     """Call `attempt` until it succeeds, fails for good, or the patience is over.
 
@@ -103,6 +104,7 @@ def patiently(
         wait_s: for how many seconds new attempts may begin; 0 for one attempt only.
         deadline: bounds the attempts and the pauses together.
         say: told of each failure and of the pause that follows.
+        steps: told of the pauses.
 
     Raises:
         KheadersError: that of the last attempt.
@@ -117,7 +119,9 @@ def patiently(
                 raise
             if say is not None:
                 say(f"{error}; trying again in {pause_s:g} s")
-        time.sleep(pause_s)
+        with steps or Steps() as told:
+            told.begin(StepKind.WAIT)
+            time.sleep(pause_s)
         pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +24,7 @@ from kheaders_adb.model import (
 )
 from kheaders_adb.pipeline.options import Tolerance
 from kheaders_adb.pipeline.surveying import read_facts, survey_archive
+from kheaders_adb.steps import StepKind, Steps
 from kheaders_adb.store.records import RULES, KernelRecord
 from kheaders_adb.store.store import Store
 from kheaders_adb.untrusted.limits import DEFAULT_LIMITS, Limits
@@ -70,7 +70,7 @@ class Stager:
         tolerance: what to do with headers that do not belong to the kernel.
         limits: caps for the archive.
         go_on: as for `read_archive`; not asked any more once publishing has begun, which is finished.
-        timing_s: receives the seconds of each phase.
+        steps: tells of each; the caller begins with what `stage` is to be told of while the archive comes in.
         notes: receives what the user should be told.
     """
 
@@ -84,7 +84,7 @@ class Stager:
     tolerance: Tolerance = Tolerance.NOTHING
     limits: Limits = DEFAULT_LIMITS
     go_on: Callable[[], None] = go_on_always
-    timing_s: dict[str, float] = field(default_factory=dict)
+    steps: Steps = field(default_factory=Steps)
     notes: list[str] = field(default_factory=list)
 
     def stage(self, chunks: Iterable[bytes], *, expected_sha256: str | None = None) -> KernelRecord:
@@ -99,7 +99,6 @@ class Stager:
             ArchiveError, StoreError: it is damaged or unsafe, or the disk failed.
             Exception: whatever `chunks` or `go_on` raises.
         """
-        started_s = time.monotonic()
         collector = FactCollector()
         digest = hashlib.sha256()
         with self.store.stage() as staging:
@@ -115,7 +114,6 @@ class Stager:
             ):
                 staging.add(member, content)
                 collector.add(member.path, content)
-            self.timing_s["read"] = time.monotonic() - started_s
             require_archive(digest.hexdigest(), expected_sha256, self.serial)
             facts = collector.facts()
             judged, survey = self._accept(facts, staging.archive_chunks)
@@ -127,11 +125,10 @@ class Stager:
                 for path, content in survey.offsets.items():
                     staging.replace(path, render_unusable(content))
             self.go_on()
+            self.steps.begin(StepKind.STAGE)
             archive = staging.publish(facts)
             assert staging.tree is not None
-            record = self._record(judged, archive, staging.tree)
-        self.timing_s["stage"] = time.monotonic() - started_s - self.timing_s["read"]
-        return record
+            return self._record(judged, archive, staging.tree)
 
     def restage(self, sha256: str) -> KernelRecord:
         """Judge an archive that the store has, read again only where older rules have read it.
@@ -148,6 +145,7 @@ class Stager:
                 step="staging",
                 hint="is `gc` or `remove` running? run the same command again",
             )
+        self.steps.begin(StepKind.CHECK)
         # Those by which it was staged may have been laxer.
         facts = (
             info.facts
@@ -156,6 +154,7 @@ class Stager:
         )
         judged, _ = self._accept(facts, lambda: (self.store.read_archive(sha256),))
         if judged.verdict.level is Level.REPAIRED:
+            self.steps.begin(StepKind.STAGE)
             return self.stage((self.store.read_archive(sha256),))
         return self._record(judged, info.archive, sha256)
 
@@ -170,6 +169,7 @@ class Stager:
         if sha256 in self.store.find_archive(len(data)):
             self.store.mend_archive(sha256, (data,))
             return self.restage(sha256)
+        self.steps.begin(StepKind.STAGE)
         return self.stage((data,))
 
     def _accept(
@@ -181,6 +181,7 @@ class Stager:
             facts: what it says.
             archive: gives its bytes once more.
         """
+        self.steps.begin(StepKind.CHECK)
         judged = self.judge(facts)
         if judged.verdict.level is not Level.MISMATCH:
             return judged, None

@@ -97,6 +97,18 @@ class Bookkeeper:
             what = "the kernel's configuration is not kept"
             self._write(path, configs.pack(text), what, mode=0o444)
 
+    def names(self) -> None:
+        """Note what the names that something was built with mean from now on."""
+        if not (self._root / paths.NAMES).is_dir():
+            return
+        from kheaders_adb.store import meanings
+        from kheaders_adb.store.lookup import Lookup
+
+        try:
+            meanings.refresh(Lookup(self._root, exists=True))
+        except KheadersError as error:
+            self.miss("what was built for another kernel may not be built again by make", error)
+
     def kernel(self, record: KernelRecord) -> bool:
         """Write a kernel's record anew, without counting that as a use; whether it could be written."""
         path = self._root / paths.KERNELS / f"{record.key}.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from kheaders_adb.errors import UsageError
-from kheaders_adb.store import paths
+from kheaders_adb.store import meant, paths
 from kheaders_adb.store.lookup import Lookup
 from kheaders_adb.store.records import KernelRecord
 
@@ -55,34 +55,41 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
         by_release = whole + [
             record for record in records if _begins(record.identity.release, text)
         ]
-    meant = list({record.key: record for record in by_release + by_key}.values())
+    fitting = list({record.key: record for record in by_release + by_key}.values())
     if is_prefix and by_release and not by_key:
         raise UsageError(
-            f"no key begins with {text!r}; as a release it is that of {_listed(by_release)}",
+            f"no key begins with {text!r}; as a release it is that of:{meant.rows(by_release)}",
+            candidates=meant.candidates(by_release),
             step=_CHOOSING,
-            hint=_WHOLE_KEY.format(" or ".join(record.key for record in meant[:_MAX_NAMED])),
+            hint=_WHOLE_KEY.format(" or ".join(record.key for record in fitting[:_MAX_NAMED])),
         )
-    if len(meant) == 1:
-        return meant[0]
+    if len(fitting) == 1:
+        return fitting[0]
     if by_release and by_key:
         raise UsageError(
-            f"{text!r} means {len(meant)} kernels: as a release, {_listed(by_release)}; "
-            f"as the beginning of a key, {_listed(by_key)}",
+            f"{text!r} means {len(fitting)} kernels, as a release:{meant.rows(by_release)}\n"
+            f"  and as the beginning of a key:{meant.rows(by_key)}",
+            candidates=meant.candidates(fitting),
             step=_CHOOSING,
-            hint=_WHOLE_KEY.format(" or ".join(record.key for record in meant[:_MAX_NAMED])),
+            hint=_WHOLE_KEY.format(" or ".join(record.key for record in fitting[:_MAX_NAMED])),
         )
-    if meant:
+    if fitting:
         raise UsageError(
-            f"{text!r} means {len(meant)} kernels: {_listed(meant)}",
+            f"{text!r} means {len(fitting)} kernels:{meant.rows(fitting)}",
+            candidates=meant.candidates(fitting),
             step=_CHOOSING,
             hint="give more of the release, or some digits of the key"
             if not whole
-            else f"give its key, as in {meant[0].key[:12]}, or @SERIAL of a device that runs it",
+            else f"give its key, as in {fitting[0].key[:12]}, or @SERIAL of a device that runs it",
         )
+    near = meant.nearest(records, text)
     raise UsageError(
-        f"no staged kernel is called {text!r}; there are {_listed(records)}",
+        f"no staged kernel is called {text!r}; there are:{meant.rows(records)}",
+        candidates=meant.candidates(records),
         step=_CHOOSING,
-        hint="give a key (4 digits or more), a release or its beginning, @SERIAL or `latest`",
+        hint=f"did you mean {near!r}?"
+        if near
+        else "give a key (4 digits or more), a release or its beginning, @SERIAL or `latest`",
     )
 
 
@@ -140,13 +147,3 @@ def _resolve_device(store: Lookup, serial: str) -> KernelRecord:
         device=serial or None,
         hint="run `kheaders-adb pull -s SERIAL` first",
     )
-
-
-def _listed(records: list[KernelRecord]) -> str:
-    named = [
-        f"{record.key[:12]} ({record.identity.release}, {record.identity.version[:60]})"
-        for record in records[:_MAX_NAMED]
-    ]
-    if len(records) > _MAX_NAMED:
-        named.append(f"and {len(records) - _MAX_NAMED} more")
-    return ", ".join(named)

@@ -216,11 +216,6 @@ def file_digests(text: bytes) -> Iterator[tuple[bytes, int, bytes]]:
                 raise StoreError("an entry has the wrong fields", step=_STEP) from error
 
 
-def count_folders(text: bytes) -> int:
-    """How many folders the tree has, its top among them."""
-    return 1 + text.count(b"\nd\t")
-
-
 def _entry(line: bytes) -> Entry:
     fields = line.decode(*_CODEC).split("\t")
     try:

@@ -9,7 +9,9 @@
     kernels/<key>.json            identity, verdict, source, archive, tree, times
     devices/<serial>.json         last boot_id → kernel key
     configs/<sha256>.gz           a kernel's configuration, by the sha256 of its text
+    names/<…>.json                what the names mean that something was built with
     pins/<key>                    kernels that gc never removes
+    sizes/<tree>                  what a tree takes on the disk, as it was last counted
     changes/<…>.json              what living or killed runs have changed on devices
     tmp/  locks/
 
@@ -35,12 +37,14 @@ KERNELS = "kernels"
 DEVICES = "devices"
 PINS = "pins"
 CONFIGS = "configs"
+SIZES = "sizes"
 CHANGES = "changes"
+NAMES = "names"
 TMP = "tmp"
 LOCKS = "locks"
 
-#: ``locks`` is made last: where it is there, the others are.  ``configs`` is made when it is needed:
-#: older stores have none.
+#: ``locks`` is made last: where it is there, the others are.  ``configs``, ``sizes`` and ``names`` are made
+#: when they are needed: older stores have none.
 _FOLDERS = (ARCHIVES, TREES, MANIFESTS, KERNELS, DEVICES, PINS, TMP, LOCKS)
 
 _FORMAT_FILE = "format"

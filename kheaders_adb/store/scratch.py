@@ -12,7 +12,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -81,10 +81,10 @@ def discard(folder: Path, lock_fd: int) -> None:
 
 
 @contextmanager
-def draft(root: Path, content: bytes) -> Iterator[Path]:
+def draft(root: Path, content: bytes, *, synced: bool = True) -> Iterator[Path]:
     """A file in ``tmp`` with this content, on the disk, to be renamed to its place within the block.
 
-    The caller holds the store's own lock.
+    The caller holds the store's own lock.  Without `synced`, a power cut may leave another content.
 
     Raises:
         OSError: the disk failed.
@@ -95,16 +95,26 @@ def draft(root: Path, content: bytes) -> Iterator[Path]:
         fcntl.flock(fd, fcntl.LOCK_EX)
         with os.fdopen(os.dup(fd), "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                file.flush()
+                os.fsync(file.fileno())
         yield path
     finally:
         path.unlink(missing_ok=True)
         os.close(fd)
 
 
-def sweep(root: Path, time_left: TimeLeft = lambda: PATIENCE_S) -> int:
+def sweep(
+    root: Path,
+    time_left: TimeLeft = lambda: PATIENCE_S,
+    on_removal: Callable[[Path], None] | None = None,
+) -> int:
     """Remove the entries of ``tmp`` whose owners are dead.
+
+    Args:
+        root: the store.
+        time_left: gives the seconds that the run has left.
+        on_removal: told of each before it goes.
 
     Returns:
         How many were removed.
@@ -124,6 +134,8 @@ def sweep(root: Path, time_left: TimeLeft = lambda: PATIENCE_S) -> int:
                     if dead:
                         litter.append((path, fd))
             for path, _fd in litter:
+                if on_removal is not None:
+                    on_removal(path)
                 _remove(path)
         finally:
             for _path, fd in litter:

@@ -21,10 +21,7 @@ from kheaders_adb.store.changes import Changes
 from kheaders_adb.store.faults import is_there, wrapped
 from kheaders_adb.store.locks import TimeLeft, guarded, locked, patient
 from kheaders_adb.store.lookup import Lookup
-from kheaders_adb.store.records import (
-    DeviceRecord,
-    KernelRecord,
-)
+from kheaders_adb.store.records import DeviceRecord, KernelRecord
 
 if TYPE_CHECKING:
     from kheaders_adb.store.staging import Staging
@@ -170,6 +167,7 @@ class Store(Lookup):
                     tree=record.tree,
                 )
             self._books.config(record.identity.config_sha256, config)
+            self._books.names()
         return record
 
     def seen(self, serial: str, identity: KernelIdentity) -> None:
@@ -183,6 +181,7 @@ class Store(Lookup):
         tree = device.tree if device.kernel == identity.key else ""
         with self.guarded(exclusive=False):
             self._books.device(device, identity.boot_id, identity.key, is_new=False, tree=tree)
+            self._books.names()
 
     def use(self, record: KernelRecord) -> bool:
         """Count a record's tree as used now, so that gc leaves it for a while.
@@ -335,6 +334,7 @@ class Store(Lookup):
             record_kernel(self, record)
             # Within the lock under which the record is there, or gc might take it for nobody's.
             self._books.config(record.identity.config_sha256, config)
+            self._books.names()
             self._books.use(self.tree_path(record.tree), self.kernel_path(record.key))
 
     def amend(self, old: KernelRecord, new: KernelRecord) -> bool:

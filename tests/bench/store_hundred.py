@@ -30,6 +30,7 @@ from kheaders_adb.kernel.facts import FactCollector
 from kheaders_adb.model import HeaderSource, KernelIdentity, Level, SourceKind, Verdict
 from kheaders_adb.store import KernelRecord, Store
 from kheaders_adb.store.upkeep.gc import Policy, collect
+from kheaders_adb.store.upkeep.usage import Usage
 from kheaders_adb.store.upkeep.verify import verify
 
 _XZ_MAGIC = bytes.fromhex("fd377a585a00")
@@ -175,6 +176,9 @@ def measure(archive: bytes, kernels: int, place: Path) -> dict[str, object]:
     assert verified.is_sound
     key = store.records()[0].identity
     started_s = time.perf_counter()
+    usage = Usage.of(store)
+    counted_s = time.perf_counter() - started_s
+    started_s = time.perf_counter()
     dry = collect(store, Policy(max_kernels=kernels // 2), dry_run=True)
     return {
         "kernels": kernels,
@@ -186,6 +190,9 @@ def measure(archive: bytes, kernels: int, place: Path) -> dict[str, object]:
         "staging_first": seconds(times[:1]),
         "staging_further": seconds(times[1:]),
         "staging_last_ten": seconds(times[-10:]),
+        "store_mb": round(usage.total_bytes / 1e6, 1),
+        "sizes_first_s": round(counted_s, 2),
+        "sizes_ms": round(1000 * timed(lambda: Usage.of(store)), 2),
         "list_ms": round(1000 * timed(store.records), 2),
         "open_and_find_ms": round(
             1000 * timed(lambda: Store.open(store.root).find(key, "device-0")), 3

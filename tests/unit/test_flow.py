@@ -21,14 +21,16 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # The direction: a piece imports what is further down, and itself.  Pieces of one rank do not know each
 # other.  A rank may name rooms that are not built yet.
 RANKS = (
-    ("_version", "model"),
+    ("_version", "model", "journal"),
     ("errors",),
     ("untrusted", "report", "parallel"),
+    ("steps",),
     ("adb", "kernel", "archive", "store", "project"),
     ("device", "ebpf", "mirror"),
     ("pipeline",),
     ("settings", "fleet", "importing"),
     ("cli", "api"),
+    ("pytest_workers",),
     ("pytest_plugin", "__init__", "__main__"),
 )
 RANK = {piece: rank for rank, pieces in enumerate(RANKS) for piece in pieces}

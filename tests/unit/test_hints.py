@@ -45,8 +45,9 @@ def test_the_texts_were_found() -> None:
 
 
 def test_every_option_that_is_named_exists() -> None:
-    options = {option for text in HELP.values() for option in _OPTION.findall(text)}
-    assert "--su-command" in options
+    pages = [*HELP.values(), (FOLDER / "help.txt").read_text()]
+    options = {option for text in pages for option in _OPTION.findall(text)}
+    assert {"--su-command", "--install-completion"} <= options
     wrong = [
         (option, message)
         for message in SAID

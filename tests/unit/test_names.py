@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 import kheaders_adb
-from kheaders_adb.store import Store
+from kheaders_adb.api.keeping import Store
 
 # What a command that only looks into the store has no use for.
 NEEDLESS = {
     "adbutils",
+    "logging",
     "requests",
     "PIL",
     "pydantic",
@@ -42,19 +43,24 @@ def run(code: str, **environ: str) -> str:
 
 def test_exported_names() -> None:
     assert kheaders_adb.__all__ == [
+        "Collected",
         "Device",
         "KheadersError",
         "Level",
         "Outcome",
+        "Part",
         "Privilege",
         "Staged",
+        "StagedKernel",
         "Store",
         "Verdict",
+        "Verified",
         "Via",
         "__version__",
         "ensure",
         "ensure_all",
         "errors",
+        "staged",
     ]
     assert dir(kheaders_adb) == kheaders_adb.__all__
 

@@ -15,6 +15,7 @@ import pytest
 
 from fixtures.oldest import constraints
 from fixtures.packages import differences, shared_files
+from kheaders_adb.cli.installing import SCRIPTS
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
@@ -111,6 +112,16 @@ def test_man_pages_go_where_man_looks() -> None:
     shared = shared_files((ROOT / "pyproject.toml").read_text())
     assert shared["docs/man"] == "share/man/man1"
     assert {path.suffix for path in (ROOT / "docs" / "man").iterdir()} == {".1"}
+
+
+def test_completions_go_where_the_shells_look() -> None:
+    shared = shared_files((ROOT / "pyproject.toml").read_text())
+    folder = "kheaders_adb/cli/completions"
+    assert {path.name for path in (ROOT / folder).iterdir()} == set(SCRIPTS.values())
+    assert shared[f"{folder}/{SCRIPTS['bash']}"] == "share/bash-completion/completions/kheaders-adb"
+    assert shared[f"{folder}/{SCRIPTS['zsh']}"] == "share/zsh/site-functions/_kheaders-adb"
+    fish = "share/fish/vendor_completions.d/kheaders-adb.fish"
+    assert shared[f"{folder}/{SCRIPTS['fish']}"] == fish
 
 
 def test_hooks_fetch_nothing() -> None:

@@ -68,6 +68,7 @@ class Device(DeviceFiles):
         serial: its serial number; bytes that are not UTF-8 as `os.fsdecode` gives them.
         next_transport_id: hands out the server's transport ids, one for each (re)connection.
         usb: connected by USB (a devpath), else by TCP.
+        model: what it calls itself in listings.
         devpath: where it is plugged in.
         state: its state once it is up.
         comes_up: the states in which each connection is first, and for how many seconds each.
@@ -90,6 +91,7 @@ class Device(DeviceFiles):
         serial: str,
         next_transport_id: Callable[[], int],
         usb: bool = True,
+        model: str = "Fake",
         devpath: str = "usb:1-1",
         state: State = State.DEVICE,
         comes_up: tuple[tuple[State, float], ...] = (),
@@ -109,6 +111,7 @@ class Device(DeviceFiles):
         super().__init__(home, adbd=adbd, **files)
         self.serial = serial
         self.usb = usb
+        self.model = model
         self.devpath = devpath
         self.comes_up = comes_up
         self.state_text = state_text

@@ -111,7 +111,7 @@ class Host(ABC):
                 continue
             facts = [device.devpath] if device.usb else []
             if state is State.DEVICE:
-                facts += ["product:fake", "model:Fake", "device:fake"]
+                facts += ["product:fake", f"model:{device.model}", "device:fake"]
             if self.lists_numbers:
                 facts.append(f"transport_id:{device.transport_id}")
             lines += b"%-22s %s %s\n" % (serial, shown, " ".join(facts).encode())

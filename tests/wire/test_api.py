@@ -25,7 +25,6 @@ from kheaders_adb.errors import (
     TransferError,
     UsageError,
 )
-from kheaders_adb.store import Store
 
 from .cases import READ
 from .client import store_problems
@@ -244,16 +243,20 @@ def test_threads_with_a_device_each(
         )
         for number in range(THREADS)
     }
-    shared = Store.open(store)
+    shared = kheaders_adb.Store(store)
     begin = threading.Barrier(THREADS)
     results: dict[str, kheaders_adb.Staged | BaseException] = {}
 
     def work(serial: str) -> None:
         begin.wait()
         try:
-            results[serial] = kheaders_adb.ensure(
-                serial, **at | {"store": shared if is_shared else store}
-            )
+            staged = kheaders_adb.ensure(serial, **at | {"store": shared if is_shared else store})
+            # While others pull: what is mine is there, and sound.
+            assert shared.path(f"@{serial}") == staged.tree
+            assert shared.verify(staged.kernel.key).problems == ()
+            assert staged.tree in [kernel.tree for kernel in shared.list()]
+            assert shared.gc().removed == ()
+            results[serial] = staged
         except BaseException as error:
             results[serial] = error
 
@@ -268,9 +271,27 @@ def test_threads_with_a_device_each(
         assert isinstance(staged, kheaders_adb.Staged), staged
         assert (staged.serial, staged.notes) == (serial, ())
         assert staged.archive.sha256 == device.kernel.archive_sha256
-        assert shared.resolve(f"@{serial}").key == staged.kernel.key
+        assert shared.find(f"@{serial}").key == staged.kernel.key
     archives = {kernel.archive_sha256: kernel.archive for kernel in kernels}
     assert store_problems(store, archives) == []
+
+
+def test_an_import_is_matched_with_the_kernel_of_a_device(
+    server: Server, store: Path, tmp_path: Path
+) -> None:
+    phone = server.add_device("PHONE")
+    file = tmp_path / "kheaders.tar.xz"
+    file.write_bytes(phone.kernel.archive)
+    kept = kheaders_adb.Store(store)
+    theirs = adbutils.AdbClient("127.0.0.1", server.port).device("PHONE")
+    own = selected(server, "PHONE")
+    deadline = own.deadline
+    for device in (theirs, own):
+        made = kept.import_(file, device=device, timeout_s=20)
+        assert (made.serial, made.verdict.level) == ("PHONE", kheaders_adb.Level.EXACT)
+    assert own.deadline == deadline
+    assert kept.find("@PHONE") == kept.find(made.key)
+    assert server.services(READ) == []
 
 
 def test_results_can_be_pickled(server: Server, at: dict[str, Any]) -> None:

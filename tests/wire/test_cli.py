@@ -98,6 +98,18 @@ def cli(server: Server, tmp_path: Path) -> Cli:
     return Cli(server, tmp_path)
 
 
+def test_push_into_a_chroot_names_the_tree_as_from_inside(cli: Cli, device: Device) -> None:
+    device.put("/data/local/tmp/debian/motd", b"")
+    done = cli("push", "--root", "/data/local/tmp/debian")
+    assert done.code == 0, done.err
+    (name,) = (
+        path.name for path in device.host_path("/data/local/tmp/debian/usr/src/kheaders").iterdir()
+    )
+    assert f"export BPFTRACE_KERNEL_SOURCE=/usr/src/kheaders/{name};\n" in done.out
+    assert "/data/" not in done.out
+    assert f"are in /data/local/tmp/debian/usr/src/kheaders/{name}\n" in done.err
+
+
 def test_pull_prints_the_tree_alone(cli: Cli, device: Device) -> None:
     done = cli("pull")
     assert done.code == 0

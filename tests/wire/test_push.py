@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from kheaders_adb.adb.deadline import Deadline
 from kheaders_adb.adb.select import Selection
 from kheaders_adb.adb.server import AdbServer
 from kheaders_adb.device.device import Device as OurDevice
-from kheaders_adb.device.push import MARK, push_tree
+from kheaders_adb.device.push import MARK, inside, push_tree
 from kheaders_adb.errors import (
     KheadersError,
     NoHeadersError,
@@ -122,6 +123,75 @@ def test_a_folder_of_ours_is_replaced_and_no_other(
     assert files(device.host_path("/data/local/tmp/mine")) == {"precious": b"1"}
     with pytest.raises(UsageError, match="not an absolute path"):
         send(connect(server), tree, NAME, PurePosixPath("mine"))
+
+
+ROOT = "/data/local/tmp/eadb/debian"
+
+
+def a_root(device: Device) -> Path:
+    """The folder of a chroot, which is the user's that commands run as."""
+    folder = device.host_path(ROOT)
+    folder.mkdir(parents=True)
+    for path in (folder.parent, folder):
+        own(path)
+    return folder
+
+
+def push_into(
+    server: Server, tree: Path, root: str, target: str | None = None
+) -> tuple[PurePosixPath, bool]:
+    to = None if target is None else PurePosixPath(target)
+    return push_tree(connect(server), tree, entries_of(tree), NAME, to, PurePosixPath(root))
+
+
+@pytest.mark.parametrize("target", [None, "/opt/my headers", "/", "//usr/../x/.."])
+def test_a_chroot_gets_the_tree_where_it_is_found_from_inside(
+    target: str | None, server: Server, device: Device, tree: Path
+) -> None:
+    a_root(device)
+    if target is not None and ".." in target:
+        with pytest.raises(UsageError, match=r"without \.\."):
+            push_into(server, tree, ROOT, target)
+        return
+    where, sent = push_into(server, tree, f"/{ROOT}/", target)
+    seen = inside(where, PurePosixPath(ROOT))
+    assert seen == PurePosixPath(target or f"/usr/src/kheaders/{NAME}")
+    assert (where, sent) == (PurePosixPath(ROOT) / seen.relative_to("/"), True)
+    assert files(device.host_path(str(where))) == files(tree) | MARKED
+    assert push_into(server, tree, ROOT, target) == (where, False)
+
+
+def test_a_root_of_somebody_else_is_told_of(server: Server, device: Device, tree: Path) -> None:
+    a_root(device).chmod(0o555)
+    with pytest.raises(StoreError, match="Permission denied") as caught:
+        push_into(server, tree, ROOT)
+    assert caught.value.hint is not None
+    assert "root's" in caught.value.hint
+
+
+def test_a_root_that_is_not_there_is_not_made(server: Server, device: Device, tree: Path) -> None:
+    device.put("/data/local/tmp/file", b"")
+    for root in ("/data/local/tmp/absent", "/data/local/tmp/file"):
+        with pytest.raises(UsageError, match="is no folder there"):
+            push_into(server, tree, root)
+    assert not device.host_path("/data/local/tmp/absent").exists()
+    for root in ("absent", f"{ROOT}/..", "/a\nb"):
+        with pytest.raises(UsageError):
+            push_into(server, tree, root)
+
+
+@pytest.mark.parametrize("link", ["usr", "usr/src", f"usr/src/kheaders/{NAME}"])
+def test_a_link_that_leads_out_of_the_root_is_not_followed(
+    link: str, server: Server, device: Device, tree: Path
+) -> None:
+    outside = device.host_path("/data/local/tmp/precious")
+    outside.mkdir()
+    place = device.host_path(ROOT) / link
+    place.parent.mkdir(parents=True)
+    place.symlink_to(os.path.relpath(outside, place.parent))
+    with pytest.raises(UsageError, match="leads out of"):
+        push_into(server, tree, ROOT)
+    assert list(outside.iterdir()) == []
 
 
 @pytest.mark.parametrize("action", [Action.CLOSE, Action.RESET])

@@ -13,7 +13,7 @@ import pytest
 import kheaders_adb
 from kheaders_adb.model import Privilege
 
-from .cases import LISTING, READ
+from .cases import LISTING, PROBE, READ
 from .devices import State
 from .kernel import Kernel
 from .server import Server
@@ -54,7 +54,7 @@ def test_what_pytest_shows_is_harmless(
     said = run_pytest(cli, server, tmp_path, *options)
     assert ("1 passed" if debuggable else "1 error") in said
     assert "\x1b" not in said
-    assert SHOWN in said or (debuggable and options), "a worker that succeeds shows nothing"
+    assert SHOWN in said
     assert "Traceback" not in said
 
 
@@ -117,9 +117,11 @@ def test_each_test_runs_once_a_device(
     assert noted["test_one[A1]"]["kheaders_serial"] == "A1"
     assert noted["test_without"] == {}
     assert len(noted) == 7
-    if not workers:
-        assert "kheaders-adb: B2: 5.15.1 aarch64, headers exact" in said
-        assert len(server.services(READ)) == 2
+    assert said.count("kheaders-adb: B2: 5.15.1 aarch64, headers exact") == 1
+    assert said.count("kheaders-adb: A1: ") == 1
+    assert len(server.services(READ)) == 2
+    assert len(server.services(PROBE)) == 2, "each device is asked once"
+    assert [path.name for path in tmp_path.iterdir() if "kheaders-adb-" in path.name] == []
 
 
 def test_one_device_leaves_names_as_they_are(cli: Cli, server: Server, tmp_path: Path) -> None:
@@ -129,22 +131,54 @@ def test_one_device_leaves_names_as_they_are(cli: Cli, server: Server, tmp_path:
     assert "kheaders-adb: A1: 6.1.75-" in said
 
 
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=str)
 @pytest.mark.parametrize("chosen", [(), ("--kheaders-serial=all",)], ids=str)
 def test_why_there_are_none_is_said_once(
-    cli: Cli, server: Server, tmp_path: Path, chosen: tuple[str, ...]
+    cli: Cli, server: Server, tmp_path: Path, chosen: tuple[str, ...], workers: tuple[str, ...]
 ) -> None:
-    said = run_pytest(cli, server, tmp_path, *chosen, test=SEVERAL)
+    said = run_pytest(cli, server, tmp_path, *chosen, *workers, test=SEVERAL)
     assert "1 passed, 3 errors" in said, said
+    assert said.count("kheaders-adb: the device: no headers") == 1
     assert said.count("hint: ") == 1
     assert said.count("the first test that asked for them says why") >= 2
 
 
-@pytest.mark.parametrize("option", ["--collect-only", "--setup-plan", "--deselect=test_it.py"])
-def test_no_device_is_asked_where_no_test_needs_one(
-    cli: Cli, server: Server, tmp_path: Path, option: str
+DYING = """
+import os
+import pytest
+
+@pytest.mark.parametrize("number", range(4))
+def test_it(number, kheaders):
+    if number == 1:
+        os._exit(3)
+"""
+
+
+def test_a_worker_that_dies_is_replaced_by_one_that_knows(
+    cli: Cli, server: Server, tmp_path: Path
 ) -> None:
     server.add_device("A1", kernel=Kernel(headers=2))
-    run_pytest(cli, server, tmp_path, option, test=SEVERAL)
+    said = run_pytest(cli, server, tmp_path, "-n", "1", test=DYING)
+    assert "1 failed, 3 passed" in said, said
+    assert said.count("kheaders-adb: A1: ") == 1
+    assert len(server.services(PROBE)) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--collect-only",),
+        ("--setup-plan",),
+        ("--deselect=test_it.py",),
+        ("-n", "2", "-k", "test_without"),
+    ],
+    ids=str,
+)
+def test_no_device_is_asked_where_no_test_needs_one(
+    cli: Cli, server: Server, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    server.add_device("A1", kernel=Kernel(headers=2))
+    run_pytest(cli, server, tmp_path, *options, test=SEVERAL)
     assert server.services(LISTING) == []
 
 

@@ -2,7 +2,8 @@
 # Unpack a tree from stdin; it appears under its name complete or not at all, and one of the same content stays.
 # Given: TARGET, the folder that becomes the tree, or empty for FOLDER/NAME in the temporary folder; NAME, that
 # of the content; COUNT, of its links and its files that are not empty; MARK, the file that says both; NO_TAR,
-# FOREIGN, CUT, PARTIAL and ELSEWHERE, the exit codes for these; BOOT, the boot_id of the device that is meant.
+# FOREIGN, CUT, PARTIAL, ELSEWHERE and OUTSIDE, the exit codes for these; BOOT, the boot_id of the device that is
+# meant; ROOT, the folder that a chroot is made of and TARGET is in, or empty.
 
 { read -r boot </proc/sys/kernel/random/boot_id; } 2>/dev/null
 [ "${BOOT:-$boot}" = "$boot" ] || {
@@ -19,6 +20,24 @@ command -v tar >/dev/null || {
   echo "there is no tar" >&2
   exit "$NO_TAR"
 }
+
+# A link within it may be meant for whoever is inside, and leads elsewhere from here.
+if [ "$ROOT" ]; then
+  root=$(cd "$ROOT" 2>/dev/null && pwd -P) || {
+    echo "$ROOT is no folder there" >&2
+    exit "$OUTSIDE"
+  }
+  above=$tree
+  until [ -d "${above:-/}" ]; do above=${above%/*}; done
+  real=$(cd "${above:-/}" && pwd -P)
+  case ${real%/}/ in
+    "${root%/}"/*) ;;
+    *)
+      echo "$above leads out of $ROOT, to $real" >&2
+      exit "$OUTSIDE"
+      ;;
+  esac
+fi
 
 marked() { [ "$(cat "$1/$MARK" 2>/dev/null)" = "$NAME $COUNT" ]; }
 

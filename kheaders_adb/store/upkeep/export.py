@@ -1,4 +1,4 @@
-"""Taking an archive or a tree out of the store."""
+"""Taking an archive, a configuration or a tree out of the store."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from kheaders_adb.errors import StoreError, UsageError
-from kheaders_adb.store import durable
+from kheaders_adb.store import configs, durable
 from kheaders_adb.store.faults import store_error
 from kheaders_adb.store.manifest import EntryKind
 from kheaders_adb.store.records import KernelRecord
@@ -58,6 +58,49 @@ def export_archive(store: Store, record: KernelRecord, output: Path) -> int:
         with writing(output, step=_STEP):
             draft.rename(output)
     return size_bytes
+
+
+def export_config(store: Store, record: KernelRecord, output: Path) -> int:
+    """Copy the kernel's configuration, packed as the store has it and checked against its sha256, to a file.
+
+    Args:
+        store: the store.
+        record: the kernel.
+        output: the file on the host, as ``/proc/config.gz`` is on the device.
+
+    Returns:
+        The number of bytes.
+
+    Raises:
+        UsageError: there is such a file already, or it cannot be one.
+        StoreError: none is kept, it is damaged, or a disk failed; ``output`` is as before.
+    """
+    _refuse_existing(output)
+    digest = record.identity.config_sha256
+    release = record.identity.release
+    if digest is None:
+        raise StoreError(
+            f"no configuration of {release} is known: the kernel did not show it",
+            step=_STEP,
+            hint="kernels with CONFIG_IKCONFIG_PROC show it to a pull; `import --config` is told it",
+        )
+    path = store.config_path(digest)
+    data = store.read_if_there(path)
+    if data is None:
+        raise StoreError(
+            f"the configuration of {release} is not kept in {store.root}",
+            step=_STEP,
+            hint="`kheaders-adb pull` of that kernel keeps it",
+        )
+    if configs.unpack(data, digest) is None:
+        raise StoreError(f"{path} is damaged", step=_STEP, hint=_DAMAGED)
+    with drafted(output) as draft, writing(output, step=_STEP):
+        with draft.open("xb") as target:
+            target.write(data)
+            target.flush()
+            os.fsync(target.fileno())
+        draft.rename(output)
+    return len(data)
 
 
 def export_tree(store: Store, record: KernelRecord, output: Path) -> int:

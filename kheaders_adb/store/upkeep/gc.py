@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kheaders_adb.errors import StoreError
-from kheaders_adb.store import paths, scratch
+from kheaders_adb.store import meanings, paths, scratch
 from kheaders_adb.store.faults import wrapped
 from kheaders_adb.store.locks import is_locked
 from kheaders_adb.store.lookup import BrokenRecord
 from kheaders_adb.store.records import KernelRecord
 from kheaders_adb.store.store import Store
+from kheaders_adb.store.upkeep.blocks import Blocks, Freed
 from kheaders_adb.store.upkeep.usage import Usage
 
 #: How long a tree that no kernel's record names is left to whoever is about to record it.
@@ -63,7 +64,7 @@ class Collected:
         broken: files among the records that are no records; they stay, and with them every tree and archive
             that no other record names, because it may be theirs.
         litter: how many unfinished things of dead processes went.
-        freed_bytes: how much disk that was, hard links counted once.
+        freed_bytes: how much disk that gave back, or would: what another tree shares is not freed.
     """
 
     removed: tuple[KernelRecord, ...]
@@ -96,19 +97,23 @@ def collect(store: Store, policy: Policy | None = None, *, dry_run: bool = False
     policy = policy or Policy()
     if not store.exists:
         return Collected((), 0, (), (), (), 0, 0)
-    usage = Usage.of(store)
+    # Only a limit on the size needs to know what all of it takes; what is about to go is not written down.
+    usage = None if policy.max_size_bytes is None else Usage.of(store, remember=False)
+    freed = Freed()
     litter = 0
     if dry_run:
         # Alone, because looking at locks takes them for a moment.
         may_lock = os.access(store.root / paths.LOCKS, os.W_OK)
         with store.guarded(exclusive=True) if may_lock else nullcontext():
-            made = plan(store, policy.grace_s, _choose(store, policy, usage.copy()))
+            made = plan(store, policy.grace_s, _choose(store, policy, usage))
+        for path in (*made.files, *made.trees):
+            freed.add(path)
     else:
-        litter = scratch.sweep(store.root)
+        litter = scratch.sweep(store.root, on_removal=freed.add)
         made = _carry_out(
-            store, lambda: plan(store, policy.grace_s, _choose(store, policy, usage.copy()))
+            store, lambda: plan(store, policy.grace_s, _choose(store, policy, usage)), freed
         )
-    return made.collected(litter, usage)
+    return made.collected(litter, freed)
 
 
 def remove(store: Store, key: str) -> Collected:
@@ -124,7 +129,6 @@ def remove(store: Store, key: str) -> Collected:
     Raises:
         StoreError: there is no such kernel, a running command uses it, or the disk failed.
     """
-    usage = Usage.of(store)
 
     def decide() -> Plan:
         record = store.read_kernel(store.kernel_path(key))
@@ -140,28 +144,36 @@ def remove(store: Store, key: str) -> Collected:
             )
         return plan(store, GRACE_S, [record])
 
-    return _carry_out(store, decide).collected(0, usage)
+    freed = Freed()
+    return _carry_out(store, decide, freed).collected(0, freed)
 
 
-def _carry_out(store: Store, decide: Callable[[], Plan]) -> Plan:
-    """Decide and act while the store's own lock is held alone: nothing is used or pinned in between."""
+def _carry_out(store: Store, decide: Callable[[], Plan], freed: Freed) -> Plan:
+    """Decide and act while the store's own lock is held alone: nothing is used or pinned in between.
+
+    What goes is added to `freed`.
+    """
     folder, lock_fd = scratch.make_folder(store.root)
     try:
         with wrapped("removing kernels", store.root), store.guarded(exclusive=True):
             made = decide()
-            made.carry_out(folder)
+            made.carry_out(folder, freed)
+            meanings.refresh(store)
+        # Nobody need wait for this.
+        for tree in made.trees:
+            freed.add(folder / tree.name)
     finally:
         scratch.discard(folder, lock_fd)
     return made
 
 
-def _choose(store: Store, policy: Policy, usage: Usage) -> list[KernelRecord]:
+def _choose(store: Store, policy: Policy, usage: Usage | None) -> list[KernelRecord]:
     """The kernels to remove, least recently used first."""
     records = sorted(store.records(), key=lambda record: (_last_use(record), record.key))
     protected = set(store.pinned()) | _latest_per_device(store, records, policy)
     now = store.now()
     too_many = len(records) - policy.max_kernels if policy.max_kernels is not None else 0
-    size_bytes = usage.total_bytes
+    size_bytes = 0 if usage is None else usage.total_bytes
     remaining = Counter(record.tree for record in records)
     configs = Counter(record.identity.config_sha256 for record in records)
     doomed = []
@@ -175,12 +187,16 @@ def _choose(store: Store, policy: Policy, usage: Usage) -> list[KernelRecord]:
         doomed.append(record)
         too_many -= 1
         remaining[record.tree] -= 1
-        if not remaining[record.tree]:
-            size_bytes -= usage.remove(record.tree)
         config = record.identity.config_sha256
         configs[config] -= 1
-        if config is not None and not configs[config]:
-            size_bytes -= usage.remove_config(config)
+        if usage is None:
+            continue
+        files = [store.kernel_path(record.key)]
+        if config is not None and paths.SHA256.fullmatch(config) and not configs[config]:
+            files.append(store.config_path(config))
+        size_bytes -= Blocks.at(*files).size_bytes
+        if not remaining[record.tree]:
+            size_bytes -= usage.remove(record.tree)
     return doomed
 
 
@@ -230,26 +246,26 @@ class Plan:
     files: tuple[Path, ...]
     restamped: tuple[tuple[Path, float], ...]
 
-    def carry_out(self, folder: Path) -> None:
-        """Take it all away; the trees go to a folder, to be deleted at leisure."""
+    def carry_out(self, folder: Path, freed: Freed) -> None:
+        """Take it all away; the trees go to a folder, to be deleted at leisure, the files to `freed`."""
         for path in self.files:
+            freed.add(path)
             path.unlink(missing_ok=True)
         for tree in self.trees:
             tree.rename(folder / tree.name)
         for path, used_at in self.restamped:
             os.utime(path, (used_at, used_at))
 
-    def collected(self, litter: int, usage: Usage) -> Collected:
-        """What was or would be removed; ``usage`` is the store's from before."""
-        trees = tuple(tree.name for tree in self.trees)
+    def collected(self, litter: int, freed: Freed) -> Collected:
+        """What was or would be removed."""
         return Collected(
             removed=self.removed,
             kept=self.kept,
-            trees=trees,
+            trees=tuple(tree.name for tree in self.trees),
             archives=self.archives,
             broken=self.broken,
             litter=litter,
-            freed_bytes=sum(map(usage.remove, trees)) + sum(map(usage.remove_config, self.configs)),
+            freed_bytes=freed.size_bytes,
             configs=self.configs,
         )
 
@@ -311,6 +327,11 @@ def plan(store: Store, grace_s: float, doomed: Iterable[KernelRecord]) -> Plan:
         *(store.archive_path(sha256) for sha256 in archives),
         *(store.config_path(sha256) for sha256 in configs),
         *(store.tree_lock_path(tree) for tree in trees),
+        *(
+            path
+            for path in store.listing(paths.SIZES)
+            if paths.TREE.fullmatch(path.name) and path.name not in left
+        ),
     )
     return Plan(
         removed=removed,

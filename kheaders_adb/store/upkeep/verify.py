@@ -18,6 +18,7 @@ from kheaders_adb.store.manifest import Entry, EntryKind, Manifest
 from kheaders_adb.store.records import KernelRecord
 from kheaders_adb.store.store import Store
 from kheaders_adb.store.upkeep.problems import REFRESH, REPAIR, Problem, ProblemKind
+from kheaders_adb.store.upkeep.remembered import forget
 from kheaders_adb.store.upkeep.repair import ReadArchive, Repair
 
 _STEP = "verifying the store"
@@ -94,8 +95,12 @@ def verify(
     for tree in trees:
         with wrapped(_STEP, store.root / paths.TREES / tree):
             found, count = checker.check(tree)
-            if found and repair_with is not None:
-                found = Repair(store, tree, repair_with).repair(found)
+            try:
+                if found and repair_with is not None:
+                    found = Repair(store, tree, repair_with).repair(found)
+            finally:
+                if found:
+                    forget(store, tree)
         problems += found
         files += count
     for digest in kept:

@@ -27,6 +27,11 @@ ALL_VARIABLES = {
         ({**ALL_VARIABLES, "ADB_SERVER_SOCKET": ""}, ServerAddress("address.example", 2)),
         ({"ANDROID_ADB_SERVER_PORT": "5038"}, ServerAddress("localhost", 5038)),
         ({"ANDROID_ADB_SERVER_ADDRESS": "h"}, ServerAddress("h", 5037)),
+        ({"ANDROID_ADB_SERVER_HOST": "adbutils"}, ServerAddress("adbutils", 5037)),
+        (
+            {"ANDROID_ADB_SERVER_HOST": "adbutils", "ANDROID_ADB_SERVER_ADDRESS": "h"},
+            ServerAddress("h", 5037),
+        ),
         (
             {"ANDROID_ADB_SERVER_ADDRESS": "", "ANDROID_ADB_SERVER_PORT": ""},
             ServerAddress("localhost", 5037),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -110,9 +111,9 @@ def test_a_request_is_framed_in_bytes_not_characters() -> None:
     assert received == [b"000dshell:sch\xc3\xb6\xc3\xb6"]
 
 
-def answers(answer: bytes) -> Callable[[socket.socket], None]:
+def answers(answer: bytes, service: str = "host:x") -> Callable[[socket.socket], None]:
     def serve(sock: socket.socket) -> None:
-        exactly(sock, 4 + len("host:x"))
+        exactly(sock, 4 + len(service))
         sock.sendall(answer)
 
     return serve
@@ -289,3 +290,40 @@ def test_a_list_above_the_limit() -> None:
         pytest.raises(AdbServerError, match="announced a block of b'1012f' bytes"),
     ):
         wire.read_listing(0xFFFF)
+
+
+def test_an_exchange_is_logged_in_short_once_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    asked = "shell,v2,raw:# \x1b[2J\n" + 1000 * "x"
+    with (
+        caplog.at_level(logging.DEBUG, "kheaders_adb"),
+        conversation(answers(b"OKAYabc", asked)) as wire,
+    ):
+        wire.request(asked)
+        assert wire.read_exact(3) == b"abc"
+        assert caplog.records == []
+        wire.close()
+        wire.close()
+    (record,) = caplog.records
+    text = record.getMessage()
+    assert text.startswith(f"{SERIAL}: shell,v2,raw:# \\x1b[2J xxx")
+    assert f"…: OKAY, {4 + len(asked)} bytes sent, 7 received, " in text
+    assert len(text) < 250
+    fields = vars(record)
+    assert (fields["serial"], fields["status"]) == (SERIAL, "OKAY")
+    assert (fields["sent_bytes"], fields["received_bytes"]) == (4 + len(asked), 7)
+    assert fields["duration_s"] > 0
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"), [(b"FAIL0004\x1bno!", "FAIL \\x1bno!"), (b"OK", "no reply")]
+)
+def test_a_request_that_fails_is_logged_with_its_reply(
+    caplog: pytest.LogCaptureFixture, reply: bytes, said: str
+) -> None:
+    with (
+        caplog.at_level(logging.DEBUG, "kheaders_adb"),
+        conversation(answers(reply)) as wire,
+        pytest.raises(TransferError),
+    ):
+        wire.request("host:x")
+    assert f"host:x: {said}, 10 bytes sent" in caplog.text

@@ -43,6 +43,7 @@ VARIABLES = (
     "KHEADERS_",
     "ADBUTILS_",
     "NO_COLOR",
+    "FORCE_COLOR",
     "TERM",
     "CI",
     "CLANG",

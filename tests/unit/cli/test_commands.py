@@ -45,10 +45,12 @@ def steady(text: str, store_path: Path) -> str:
         (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "BOOT-ID"),
         (r"(?m)(now|\d+ s)$", "AGE"),
         (r"tcp:127\.0\.0\.1:\d+", "tcp:127.0.0.1:PORT"),
-        (r"[\d.]+ GiB free", "N GiB free"),
+        (r"takes [\d.]+ [KM]iB, [\d.]+ GiB free", "takes N KiB, N GiB free"),
         (r"sha256 [0-9a-f]{64}", "sha256 HEX"),
         (r"trees/[0-9a-f]{64}", "trees/HEX"),
         (r"\d+ bytes, ", "N bytes, "),
+        (r"\d+(\.\d)? [KM]iB", "SIZE"),
+        (r"SIZE {2,}", "SIZE  "),
     ):
         text = re.sub(pattern, name, text)
     return text
@@ -286,6 +288,40 @@ def test_devices(run: Run, server: Server) -> None:
     assert "not today" in rows["ODD"]["error"]
 
 
+def test_devices_that_are_asked_for(
+    run: Run, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.add_device("ONE", kernel=KERNEL)
+    two = server.add_device("10.0.0.2:5555", kernel=KERNEL, usb=False)
+    server.add_device("SHY", state=State.UNAUTHORIZED)
+
+    def listed(*flags: str) -> list[str]:
+        done = run("devices", *flags, "--json")
+        assert done.code == 0, done.err
+        return [row["serial"] for row in done.document["devices"]]
+
+    for flags, serials in (
+        (("-s", "ONE"), ["ONE"]),
+        (("-s", "10.0.0.2"), ["10.0.0.2:5555"]),
+        (("-s", "SHY"), ["SHY"]),
+        (("-d",), ["ONE", "SHY"]),
+        (("-e",), ["10.0.0.2:5555"]),
+        (("-t", f"{two.transport_id}"), ["10.0.0.2:5555"]),
+    ):
+        assert listed(*flags) == serials
+    assert "SHY" not in run("devices", "-s", "ONE").out
+    for flags in (("-s", "NIX"), ("-t", "99")):
+        done, pulled = run("devices", *flags), run("pull", *flags)
+        assert (done.code, done.out, done.err) == (3, "", pulled.err)
+        assert "was asked for, connected are" in done.err
+    assert run("devices", "-s", "NIX", "--json").document["error"]["exit_code"] == 3
+    assert run("devices", "-s", "ONE", "-d").code == 2
+    # One looks here for what to put into it.
+    monkeypatch.setenv("ANDROID_SERIAL", "ONE")
+    assert listed() == ["ONE", "10.0.0.2:5555", "SHY"]
+    assert listed("-e") == ["10.0.0.2:5555"]
+
+
 def test_no_devices(run: Run, server: Server) -> None:
     done = run("devices")
     assert (done.code, done.out) == (0, "")
@@ -310,8 +346,9 @@ def test_list(run: Run, server: Server, store_path: Path) -> None:
     server.add_device("SECOND", kernel=OTHER)
     run("pull", "-s", "SECOND")
     done = run("list")
-    assert (done.code, done.err) == (0, "")
-    check_golden("list.txt", steady(done.out, store_path))
+    assert done.code == 0
+    check_golden("list.txt", steady(f"{done.out}--- stderr\n{done.err}", store_path))
+    assert run("list", "-q").err == ""
     kernels = run("list", "--json").document["kernels"]
     assert [kernel["serial"] for kernel in kernels] == ["SECOND", "PHONE"]
 
@@ -359,7 +396,10 @@ def test_remove(run: Run, staged: Done) -> None:
     assert mistyped.code == 2
     assert run("path").code == 0, "a typing error removes nothing"
     done = run("remove", "latest", "@PHONE")
-    assert done == Done(0, "", f"removed {KERNEL.release} ({key[:12]})\n")
+    freed = re.fullmatch(
+        re.escape(f"removed {KERNEL.release} ({key[:12]}): ") + r"\d+ KiB freed\n", done.err
+    )
+    assert (done.code, done.out, bool(freed)) == (0, "", True), done.err
     assert not Path(staged.out.rstrip("\n")).exists()
     assert run("path").code == 2
 
@@ -386,6 +426,44 @@ def test_paths_and_locales_that_do_not_fit_each_other(
     out, err = doctor.communicate(timeout=60)
     assert err == b""
     assert rb"\u2192 install clang" in out
+
+
+# --- env
+
+
+@pytest.mark.usefixtures("staged")
+def test_env_in_each_syntax(run: Run, store_path: Path) -> None:
+    text = ""
+    for words in (
+        *(("--shell", shell) for shell in ("sh", "bash", "fish", "pwsh", "dotenv", "json")),
+        *(("--unset", "--shell", shell) for shell in ("zsh", "fish", "pwsh", "dotenv", "json")),
+        ("--unset", "--json"),
+        ("--shell", "tcsh"),
+    ):
+        done = run("env", "-q", *words)
+        assert done.code == (2 if words[-1] in ("tcsh", "dotenv") and done.err else 0), done.err
+        text += f"$ kheaders-adb env {' '.join(words)}\n{done.out}{done.err}"
+    check_golden("env.txt", steady(text, store_path))
+
+
+def test_variables_are_removed_whatever_is_staged(run: Run) -> None:
+    assert run("env").code == 2
+    done = run("env", "--unset", "--shell", "dash")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("unset KHEADERS_DIR;\n")
+
+
+def test_env_refuses_a_store_that_dotenv_cannot_name(
+    run: Run, server: Server, store_path: Path
+) -> None:
+    server.add_device("PHONE", kernel=KERNEL)
+    store = store_path.parent / "a b"
+    assert run("pull", "--store", store).code == 0
+    done = run("env", "--store", store, "--shell", "dotenv")
+    assert (done.code, done.out) == (2, "")
+    assert "the value of KHEADERS_DIR holds ' ', which not all readers" in done.err
+    for shell in ("sh", "fish", "pwsh", "json"):
+        assert str(store) in run("env", "--store", store, "--shell", shell).out
 
 
 # --- doctor

@@ -109,6 +109,48 @@ def test_cflags_of_the_bpf_stage(tool: Tool) -> None:
     assert out == "-target bpf -O1 -mcpu=v3 -Wno-override-module -x ir\n"
 
 
+def test_a_stamp_has_the_flags_and_nothing_is_printed(tool: Tool) -> None:
+    done = tool("cflags", "6.1.0-mini", "--stamp", "front.flags")
+    assert (done.code, done.out) == (0, "")
+    stamp = tool.folder / "front.flags"
+    flags = tool("cflags", "6.1.0-mini", "--json", "--stamp", stamp)
+    document = json.loads(flags.out)
+    assert (document["stamp"], document["changed"]) == (str(stamp), False)
+    assert shlex.split(stamp.read_text()) == document["flags"]
+    assert json.loads(tool("cflags", "--json", "--stamp", stamp).out)["changed"]
+
+
+def test_dependencies_list_what_changes_with_the_kernel(tool: Tool, clang: Path) -> None:
+    project = tool.folder / ".kheaders.toml"
+    project.write_text('defines = ["A"]\n')
+    for kernel in (["--kernel", "6.1"], []):
+        assert tool("compile", "prog.bpf.c", *kernel, "-MD", CLANG=str(clang)).code == 0
+        listed = (tool.folder / "prog.bpf.d").read_text().replace("\\ ", " ").replace("$$", "$")
+        name = kernel[-1] if kernel else "latest"
+        for path in (tool.store / "names" / f"{name}.json", project):
+            assert path.is_file()
+            assert f" {path}" in listed
+    project.unlink()
+    assert tool("compile", "prog.bpf.c", "-MD", "-MP", CLANG=str(clang)).code == 0
+    assert ".kheaders.toml" not in (tool.folder / "prog.bpf.d").read_text()
+
+
+def test_what_was_compiled_while_another_kernel_came_is_out_of_date(
+    tool: Tool, clang: Path
+) -> None:
+    slow = tool.folder / "slow-clang"
+    code = (
+        "import pathlib, tests.unit.cli.test_compile as t; "
+        f"t.add(pathlib.Path({str(tool.store)!r}), 3, 'arm64', staged_at=3e3)"
+    )
+    slow.write_text(f'#!/bin/sh\n{sys.executable} -c {shlex.quote(code)}\nexec {clang} "$@"\n')
+    slow.chmod(0o755)
+    root = str(Path(__file__).parents[3])
+    assert tool("compile", "prog.bpf.c", "-MD", CLANG=str(slow), PYTHONPATH=root).code == 0
+    changed = tool.store / "names" / "latest.json"
+    assert changed.stat().st_mtime_ns > (tool.folder / "prog.bpf.o").stat().st_mtime_ns
+
+
 def test_unquoted_flags_suffice_for_a_plain_store(clang: Path, tmp_path: Path) -> None:
     """`clang $(kheaders-adb cflags)` without eval, as with pkg-config."""
     add(tmp_path / "store", 1, "x86_64")
@@ -143,14 +185,14 @@ def test_eval_of_env(shell: str, tool: Tool) -> None:
         [
             shell,
             "-c",
-            f'eval "$({TOOL} env 6.1.0-mini)"; printenv KHEADERS_DIR BCC_LINUX_VERSION_CODE',
+            f'eval "$({TOOL} env 6.1.0-mini)"; printenv KHEADERS_DIR KHEADERS_ARCH',
         ],
         env={**os.environ, "KHEADERS_ADB_STORE": str(tool.store)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.stdout == f"{tree}\n{(6 << 16) + (1 << 8)}\n"
+    assert done.stdout == f"{tree}\nx86\n"
     assert done.returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""What is generated from the program is current: man pages and docs/cli.md, and the tables in them."""
+"""What is generated is current: man pages, docs/cli.md, docs/api.md, and the tables in them."""
 
 from __future__ import annotations
 

@@ -14,11 +14,13 @@ from fixtures.reference.pages import pages
 from kheaders_adb.cli.app import app
 from kheaders_adb.cli.examples import EXAMPLES
 from kheaders_adb.cli.page import COMMAND_GROUPS, DOCUMENTATION, Kind
+from kheaders_adb.cli.storage import SUBCOMMANDS
 from tests.unit.cli.conftest import Run
 from tests.unit.golden import FOLDER, check_golden
 
 ROOT = Path(__file__).parents[3]
-COMMANDS = sorted(typer.main.get_command(app).list_commands(None))  # type: ignore[attr-defined]
+NAMES = sorted(typer.main.get_command(app).list_commands(None))  # type: ignore[attr-defined]
+COMMANDS = [*NAMES, *(f"store {name}" for name in SUBCOMMANDS)]
 
 
 def test_the_program(run: Run) -> None:
@@ -29,14 +31,14 @@ def test_the_program(run: Run) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command(run: Run, name: str) -> None:
-    done = run(name, "--help")
+    done = run(*name.split(), "--help")
     assert (done.code, done.err) == (0, "")
-    check_golden(f"help-{name}.txt", done.out)
+    check_golden(f"help-{name.replace(' ', '-')}.txt", done.out)
 
 
 def test_no_golden_file_is_left_from_a_command_that_is_gone() -> None:
     named = {path.stem.removeprefix("help-") for path in FOLDER.glob("help-*.txt")}
-    assert named == set(COMMANDS)
+    assert named == {name.replace(" ", "-") for name in COMMANDS}
 
 
 @pytest.mark.parametrize("columns", [50, 80, 200])
@@ -45,12 +47,14 @@ def test_help_fits_the_terminal_and_has_no_colour(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     for name in COMMANDS:
-        out = run(name, "-h").out
+        out = run(*name.split(), "-h").out
         assert "\x1b" not in out
         lines = out.splitlines()
         assert max(map(len, lines)) <= 80, name
         # Words are not broken, and what a terminal shows keeps its lines.
-        shown = {f"  {line}" for text in EXAMPLES[name] for line in text.splitlines()}
+        shown = {
+            f"  {line}" for text in EXAMPLES[name.partition(" ")[0]] for line in text.splitlines()
+        }
         long = [line for line in lines if len(line) > columns and line not in shown]
         assert not [line for line in long if len(line.split()) > 2]
 
@@ -62,7 +66,7 @@ def test_both_spellings_say_the_same(run: Run) -> None:
 
 def test_each_command_is_in_one_group_and_its_summary_is_whole(run: Run) -> None:
     grouped = [name for names in COMMAND_GROUPS.values() for name in names]
-    assert sorted(grouped) == COMMANDS
+    assert sorted(grouped) == NAMES
     out = run("--help").out
     said = " ".join(out.split())
     for name, summary in program_rows():
@@ -100,7 +104,7 @@ def test_where_the_documentation_is() -> None:
 def test_every_option_says_what_it_does(run: Run) -> None:
     """An option whose second column is empty is one that somebody forgot."""
     for name in COMMANDS:
-        options = run(name, "--help").out.partition("Options:\n")[2]
+        options = run(*name.split(), "--help").out.partition("Options:\n")[2]
         bare = [
             line
             for line, following in zip(

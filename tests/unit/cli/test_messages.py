@@ -54,7 +54,7 @@ def example(kind: type[KheadersError]) -> KheadersError:
 def tell(capsys: pytest.CaptureFixture[str], run: Run) -> Callable[..., Done]:
     """Let a command end in this way."""
 
-    def end(error: BaseException, **output: bool) -> Done:
+    def end(error: BaseException, **output: Any) -> Done:
         def function() -> int:
             raise error
 

@@ -10,9 +10,9 @@ import pytest
 
 from kheaders_adb.cli.render import (
     omitted_line,
+    size_text,
     staged_lines,
     staged_to_json,
-    table,
     verdict_line,
     verdict_warning,
 )
@@ -197,9 +197,20 @@ def test_warnings_that_come_with_every_use() -> None:
         assert verdict_warning(Verdict(level)) is None
 
 
-def test_tables_are_aligned_and_harmless() -> None:
-    assert table([("A", "LONG", "C"), ("xyz", "-", ""), ("\x1b[m", "", "é")]) == [
-        "A       LONG  C",
-        "xyz     -",
-        "\\x1b[m        é",
-    ]
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (4096, "4.0 KiB"),
+        (10 << 10, "10 KiB"),
+        ((1 << 20) - 1, "1.0 MiB"),
+        (int(9.96 * (1 << 20)), "10 MiB"),
+        (45_800_000, "44 MiB"),
+        (1023 << 20, "1023 MiB"),
+        (5 << 40, "5.0 TiB"),
+        (5000 << 40, "5000 TiB"),
+    ],
+)
+def test_a_size_for_people(size_bytes: int, text: str) -> None:
+    assert size_text(size_bytes) == text

@@ -59,7 +59,11 @@ SCRIPTS = {
     ),
     "sweep": sweep_script(run=RUN, work=WORK, boot_id=BOOT, wait_for=RUN),
     "push": push_script(
-        "6.1.75-android14-11-g0123456789ab-0123456789abcdef", 123_456, WORK / "it's here", BOOT
+        "6.1.75-android14-11-g0123456789ab-0123456789abcdef",
+        123_456,
+        WORK / "it's here",
+        BOOT,
+        WORK,
     ),
 }
 PARTS = ("common", "lease", "put", "load")

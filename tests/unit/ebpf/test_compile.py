@@ -179,9 +179,13 @@ def test_the_dependencies_name_the_object(
 ) -> None:
     output = tmp_path / "with space" / "prog.bpf.o"
     output.parent.mkdir()
-    options = CompileOptions(clang=clang, dependencies=True)
+    changing = tmp_path / "changes"
+    options = CompileOptions(clang=clang, dependencies=True, depends_on=(changing,))
     compile_program(tree, source, output, options, print)
     text = (output.parent / "prog.bpf.d").read_text()
+    for path in (tree.root / "include/linux/sched.h", changing):
+        assert f" {path}" in text
+        assert f"\n{path}:\n" in text, "make must not miss it"
     assert text.startswith(str(output).replace(" ", "\\ ") + ":")
     assert str(source) in text
     assert str(tree.root / "include/linux/sched.h") in text

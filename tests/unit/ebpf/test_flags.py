@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kheaders_adb.ebpf.compile import CompileOptions, compile_program
 from kheaders_adb.ebpf.flags import (
     SHIMS,
     bpf_flags,
@@ -22,6 +23,7 @@ from kheaders_adb.ebpf.flags import (
 from kheaders_adb.errors import CompileError
 from tests.unit.ebpf.conftest import MakeTree, absent
 from tests.unit.ebpf.test_headers import OLD_JUMP_LABEL
+from tests.unit.ebpf.trees import PROGRAM
 
 TRIPLES = {
     "x86_64": ("x86_64-linux-gnu", "x86", "x86"),
@@ -205,3 +207,53 @@ def test_make_takes_the_flags_as_they_are(makefile: str, tmp_path: Path) -> None
 def test_make_cannot_take_a_line_break() -> None:
     with pytest.raises(CompileError, match="line break"):
         format_make(["-Ia\nb"])
+
+
+def printed_front(make_tree: MakeTree) -> str:
+    return format_shell(front_flags(make_tree()))
+
+
+def test_the_front_flags_with_bpfs_target_are_one_error_that_says_what_to_do(
+    each_clang: Path, make_tree: MakeTree, tmp_path: Path
+) -> None:
+    (tmp_path / "prog.bpf.c").write_text(
+        PROGRAM + 'int f(void) { int x; asm("" : "=Q"(x)); return y; }\n'
+    )
+    said = run_shell(
+        f"{each_clang} {printed_front(make_tree)} -target bpf -c prog.bpf.c -o prog.o", tmp_path
+    )
+    assert said.count(b"error: ") == 1, said
+    assert b"kheaders-adb cflags --stage bpf" in said
+    assert not (tmp_path / "prog.o").exists()
+
+
+def test_front_flags_behind_bpfs_target_make_bitcode(
+    clang: Path, make_tree: MakeTree, tmp_path: Path
+) -> None:
+    """As docs/compiling.md says: the last -target counts, and nothing in a header can tell."""
+    (tmp_path / "prog.bpf.c").write_text(PROGRAM)
+    command = f"{clang} -target bpf {printed_front(make_tree)} -c prog.bpf.c -o prog.o"
+    assert run_shell(command, tmp_path) == b""
+    assert (tmp_path / "prog.o").read_bytes()[:4] == b"BC\xc0\xde"
+
+
+def test_a_pipe_of_both_stages_makes_what_compile_makes(
+    each_clang: Path, make_tree: MakeTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # debug information has it
+    source = tmp_path / "prog.bpf.c"
+    source.write_text(PROGRAM)
+    tree = make_tree()
+    front, bpf = format_shell(front_flags(tree)), format_shell(bpf_flags())
+    pipe = f"{each_clang} {front} -S {source} -o - | {each_clang} {bpf} -c - -o piped.o"
+    assert run_shell(pipe, tmp_path) == b""
+    ours = compile_program(
+        tree, source, tmp_path / "ours.o", CompileOptions(clang=each_clang), print
+    )
+    assert (tmp_path / "piped.o").read_bytes() == ours.read_bytes()
+
+
+def run_shell(command: str, folder: Path) -> bytes:
+    """What a shell's command says on stderr."""
+    done = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, check=False)
+    return done.stderr

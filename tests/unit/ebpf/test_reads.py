@@ -180,6 +180,17 @@ def test_the_target_is_quoted_as_clang_does(target: str, host: Host) -> None:
     )
 
 
+def test_more_dependencies_come_behind_and_need_not_be_there() -> None:
+    more = (Path("/s $/names/latest.json"), Path("/p#/.kheaders.toml"))
+    for end in (b"", b"\n", b"\n\nb.h:\n"):
+        listed = with_target(b"_: a.c \\\n  b.h" + end, "a.o", more)
+        assert listed == (
+            b"a.o: a.c \\\n  b.h \\\n  /s\\ $$/names/latest.json \\\n  /p\\#/.kheaders.toml"
+            + end
+            + b"\n/s\\ $$/names/latest.json:\n\n/p\\#/.kheaders.toml:\n"
+        )
+
+
 def test_flags_that_name_folders() -> None:
     flags = "-Ia -I b -isystem c -isystemd -iquotee --include-directory=f -Wall -DI=-Ix -include g/h.h -I"
     assert named_by_flags(flags.split()) == [Path(name) for name in "abcdefg"]

@@ -31,6 +31,7 @@ from kheaders_adb.model import Evidence, Level, SourceKind, Staged, Via
 from kheaders_adb.pipeline.ensure import ensure
 from kheaders_adb.pipeline.options import Options, Tolerance
 from kheaders_adb.pipeline.stager import Stager
+from kheaders_adb.steps import Step, StepKind
 from kheaders_adb.store import Store
 from kheaders_adb.untrusted.limits import Limits
 from tests.wire.devices import ARCHIVE_PATH, Headers
@@ -102,7 +103,33 @@ def test_cold(pull: Pull, phone: FakeDevice, store: Store) -> None:
         f'#define UTS_RELEASE "{KERNEL.release}"\n'
     )
     assert store.archive_path(KERNEL.archive_sha256).read_bytes() == KERNEL.archive
-    assert {"probe", "total"} <= staged.timing_s.keys()
+    assert staged.timing_s.keys() == {"probe", "source", "read", "check", "stage", "total"}
+
+
+def test_each_step_is_told_as_it_begins_and_when_it_is_over(pull: Pull, phone: FakeDevice) -> None:
+    told: list[Step] = []
+    staged = pull(on_step=told.append)
+    kinds = [StepKind.PROBE, StepKind.SOURCE, StepKind.READ, StepKind.CHECK, StepKind.STAGE]
+    assert [step.kind for step in told] == [kind for kind in kinds for _ in range(2)]
+    begun, over = told[::2], told[1::2]
+    assert {step.serial for step in told} == {phone.serial}
+    assert [dataclasses.replace(step, duration_s=None) for step in over] == begun
+    assert begun[2].what == ARCHIVE_PATH
+    assert {step.kind.value: step.duration_s for step in over} == {
+        name: seconds for name, seconds in staged.timing_s.items() if name != "total"
+    }
+    told.clear()
+    pull(on_step=told.append)
+    assert {step.kind for step in told} == {StepKind.PROBE}
+
+
+def test_a_step_that_fails_is_over_too(pull: Pull, phone: FakeDevice) -> None:
+    told: list[Step] = []
+    phone.put(ARCHIVE_PATH, RECONFIGURED.archive)
+    with pytest.raises(MismatchError):
+        pull(on_step=told.append)
+    assert (told[-1].kind, told[-1].failed) == (StepKind.CHECK, True)
+    assert told[-1].duration_s is not None
 
 
 def test_the_configuration_is_kept_also_by_a_warm_pull(
@@ -436,7 +463,7 @@ def test_the_python_api_finds_what_the_users_shell_finds(
     assert kheaders_adb.ensure().serial == "SECOND"
     staged = kheaders_adb.ensure("PHONE", store=store_path, timeout_s=60)
     assert (staged.serial, staged.tree.is_relative_to(store_path)) == ("PHONE", True)
-    assert kheaders_adb.ensure("PHONE", store=Store.open(store_path)).cached is True
+    assert kheaders_adb.ensure("PHONE", store=kheaders_adb.Store(store_path)).cached is True
     with pytest.raises(NoDeviceError):
         kheaders_adb.ensure("THIRD")
     with pytest.raises(UsageError):

@@ -31,6 +31,7 @@ def test_options_can_be_pickled() -> None:
         on_note=told,
         on_change=told,
         on_progress=told,
+        on_step=told,
     )
     defaults = Options()
     same = [

@@ -21,6 +21,7 @@ from kheaders_adb.errors import (
 )
 from kheaders_adb.pipeline import retry
 from kheaders_adb.pipeline.retry import patiently
+from kheaders_adb.steps import Step, StepKind, Steps
 
 
 @pytest.fixture(autouse=True)
@@ -98,3 +99,13 @@ def test_each_pause_is_told_and_twice_the_one_before() -> None:
     assert said == [
         f"X1: gone; trying again in {pause} s" for pause in ("0.01", "0.02", "0.04", "0.04")
     ]
+
+
+def test_each_pause_is_a_step() -> None:
+    told: list[Step] = []
+    attempts = Attempts(OfflineError("gone"), OfflineError("gone"))
+    patiently(attempts, wait_s=30, deadline=Deadline.after(30), steps=Steps(told.append))
+    assert [(step.kind, step.duration_s is None) for step in told] == [
+        (StepKind.WAIT, True),
+        (StepKind.WAIT, False),
+    ] * 2

@@ -159,7 +159,7 @@ def pull(
     return made
 
 
-def digest_of_folder(folder: Path, *, without: tuple[str, ...] = ("tmp", "locks")) -> str:
+def digest_of_folder(folder: Path, *, without: tuple[str, ...] = ("tmp", "locks", "sizes")) -> str:
     """A digest over every path, mode, target and content below a folder."""
     hashed = hashlib.sha256()
     for parent, folders, files in os.walk(folder):

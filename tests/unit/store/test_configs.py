@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from kheaders_adb.archive.reader import read_archive
-from kheaders_adb.errors import StoreError
+from kheaders_adb.errors import StoreError, UsageError
 from kheaders_adb.store import KernelRecord, Store
 from kheaders_adb.store.upkeep import gc
+from kheaders_adb.store.upkeep.export import export_config
 from kheaders_adb.store.upkeep.problems import ProblemKind
 from kheaders_adb.store.upkeep.usage import Usage
 from kheaders_adb.store.upkeep.verify import verify
@@ -168,12 +169,12 @@ def test_a_bomb_is_not_unpacked(store: Store) -> None:
 
 def test_it_goes_with_the_last_kernel_that_names_it(store: Store) -> None:
     first, second = pull(store, 0), pull(store, 1)
-    before = Usage.of(store).total_bytes
     assert gc.remove(store, first.key).configs == ()
     assert kept(store) == [f"{DIGEST}.gz"]
+    before = Usage.of(store).total_bytes
     done = gc.remove(store, second.key)
     assert (done.configs, kept(store)) == ((DIGEST,), [])
-    assert done.freed_bytes == before, "its block is counted, too"
+    assert done.freed_bytes == before - Usage.of(store).total_bytes, "its block is counted, too"
 
 
 def test_gc_removes_what_no_record_names(store: Store) -> None:
@@ -193,9 +194,11 @@ def test_its_size_counts_against_the_limit(store: Store) -> None:
     other = b"CONFIG_SMP=n\n"
     pull(store, 1, text=other, digest=sha256(other).hexdigest(), staged_at=2.0)
     size_bytes = Usage.of(store).total_bytes
-    done = gc.collect(store, gc.Policy(max_size_bytes=size_bytes - 4096))
-    assert len(done.removed) == len(done.configs) == 1, "one configuration is enough"
-    assert done.freed_bytes == 4096
+    done = gc.collect(store, gc.Policy(max_size_bytes=size_bytes - 8192))
+    assert len(done.removed) == len(done.configs) == 1, (
+        "its record and its configuration are enough"
+    )
+    assert done.freed_bytes == size_bytes - Usage.of(store).total_bytes
 
 
 class TestAmending:
@@ -233,3 +236,32 @@ class TestAmending:
 def test_no_name_but_a_digest_becomes_a_path(store: Store) -> None:
     with pytest.raises(StoreError):
         store.config_path("../x")
+
+
+def test_a_configuration_is_exported_byte_for_byte(store: Store, tmp_path: Path) -> None:
+    made = pull(store)
+    output = tmp_path / "config.gz"
+    data = store.config_path(DIGEST).read_bytes()
+    assert export_config(store, made, output) == len(data)
+    assert output.read_bytes() == data
+    assert gzip.decompress(data) == CONFIG
+    with pytest.raises(UsageError, match="is there already"):
+        export_config(store, made, output)
+    with pytest.raises(UsageError, match="cannot be written"):
+        export_config(store, made, tmp_path / "absent" / "config.gz")
+
+
+def test_what_is_not_kept_or_damaged_is_not_exported(store: Store, tmp_path: Path) -> None:
+    output = tmp_path / "config.gz"
+    with pytest.raises(StoreError, match="the kernel did not show it"):
+        export_config(store, pull(store, 1, text=None, digest=None), output)
+    made = pull(store, 2, text=None)
+    with pytest.raises(StoreError, match="is not kept in"):
+        export_config(store, made, output)
+    store.record(made, CONFIG)
+    path = store.config_path(DIGEST)
+    path.chmod(0o644)
+    path.write_bytes(gzip.compress(CONFIG + b"#"))
+    with pytest.raises(StoreError, match="is damaged"):
+        export_config(store, made, output)
+    assert list(tmp_path.glob("*config*")) == []

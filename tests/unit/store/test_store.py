@@ -369,10 +369,10 @@ class TestResolving:
         for kernel in (honest, hostile):
             store.record(record(kernel, archive, tree))
         if digits < 64:
-            with pytest.raises(UsageError, match="means 2 kernels: as a release") as caught:
+            with pytest.raises(UsageError, match="means 2 kernels, as a release") as caught:
                 store.resolve(honest.key[:digits])
-            assert f"{hostile.key[:12]} ({hostile.release}" in caught.value.seen
-            assert f"{honest.key[:12]} ({honest.release}" in caught.value.seen
+            assert f"{hostile.key[:12]}  {hostile.release}" in caught.value.seen
+            assert f"{honest.key[:12]}  {honest.release}" in caught.value.seen
             assert honest.key in (caught.value.hint or "")
         assert store.resolve(honest.key).key == honest.key
         assert store.resolve(hostile.key).key == hostile.key

@@ -1,0 +1,141 @@
+"""Who listens to the library's log while a command runs: ``-v``, ``-vv`` and ``--log-json``."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from kheaders_adb._version import __version__
+from kheaders_adb.cli.console import PROGRAM, SCHEMA, Console, error_to_json, to_ascii_json
+from kheaders_adb.cli.groups import Output
+from kheaders_adb.errors import KheadersError, StoreError, UsageError
+
+_LIBRARY = "kheaders_adb"
+_COMMANDS = f"{_LIBRARY}.cli"
+_EVERY_RECORDS = {*vars(logging.makeLogRecord({})), "message"}
+
+
+@contextlib.contextmanager
+def listening(output: Output, console: Console) -> Iterator[None]:
+    """Tell of steps, and of exchanges, while in the block, as the user wants.
+
+    Raises:
+        UsageError: the file named is none to be written.
+        StoreError: it cannot be opened.
+    """
+    handlers: list[logging.Handler] = []
+    if output.log_json is not None:
+        handlers.append(_JsonLines(output.log_json, console))
+    if output.verbose:
+        handlers.append(_Lines(console, logging.INFO if output.verbose == 1 else logging.DEBUG))
+    library = logging.getLogger(_LIBRARY)
+    before = library.level
+    library.setLevel(min(handler.level or logging.DEBUG for handler in handlers))
+    for handler in handlers:
+        library.addHandler(handler)
+    try:
+        with _told():
+            yield
+    finally:
+        library.setLevel(before)
+        for handler in handlers:
+            library.removeHandler(handler)
+            handler.close()
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Log how the program begins and ends; on stderr that is told anyway."""
+    log = logging.getLogger(_COMMANDS)
+    began_s = time.monotonic()
+
+    def ended(level: int, text: str, **fields: object) -> None:
+        duration_s = round(time.monotonic() - began_s, 6)
+        log.log(level, "%s", text, extra={"event": "ended", "duration_s": duration_s, **fields})
+
+    log.info("%s %s", PROGRAM, __version__, extra={"event": "begun", "version": __version__})
+    try:
+        yield
+    except KheadersError as error:
+        ended(logging.ERROR, str(error), error=error_to_json(error))
+        raise
+    except BaseException as error:
+        text = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else "interrupted"
+        ended(logging.ERROR, text)
+        raise
+    else:
+        ended(logging.INFO, "done")
+
+
+class _Lines(logging.Handler):
+    """Each record as a line on stderr."""
+
+    def __init__(self, console: Console, level: int) -> None:
+        super().__init__(level)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name != _COMMANDS:
+            # Where nobody reads any more, that ends the program at its own words, not amid a conversation.
+            with contextlib.suppress(BrokenPipeError):
+                self._console.say(f"{PROGRAM}: {record.getMessage()}")
+
+
+class _JsonLines(logging.Handler):
+    """Each record as one JSON object on a line of a file."""
+
+    def __init__(self, path: Path, console: Console) -> None:
+        super().__init__(logging.DEBUG)
+        self._path, self._console = path, console
+        self._file: FileIO | None = _opened(path)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._file is None:
+            return
+        seconds, fraction = divmod(record.created, 1)
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+        fields: dict[str, Any] = {
+            "schema": SCHEMA,
+            "time": f"{moment}.{int(fraction * 1000):03}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        fields |= {key: value for key, value in vars(record).items() if key not in _EVERY_RECORDS}
+        line = memoryview(f"{to_ascii_json(fields)}\n".encode("ascii"))
+        try:
+            while line:
+                line = line[self._file.write(line) or 0 :]
+        except OSError as error:
+            self.close()
+            self._console.warn(
+                f"--log-json: {self._path} is not written any more: {error.strerror or error}"
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
+        super().close()
+
+
+def _opened(path: Path) -> FileIO:
+    if str(path) == "-":
+        raise UsageError(
+            "--log-json: - would be stdout, which is for the command's result",
+            hint="name a file",
+        )
+    try:
+        return FileIO(path, "w")
+    except OSError as error:
+        raise StoreError(
+            f"--log-json: {path} cannot be written: {error.strerror or error}",
+            hint="name a file in a folder that is there and that you may write to",
+        ) from error

@@ -1,0 +1,164 @@
+"""The line on a terminal that says what goes on: drawn once it takes longer than a moment."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import IO
+
+from kheaders_adb.steps import OnStep, Step
+
+_MOMENT_S = 0.3
+_TICK_S = 0.1
+_JOIN_S = 1.0
+_BAR_COLUMNS = 60
+"""Narrower lines have room for a figure only."""
+_BESIDES_COLUMNS = 36
+"""What a bar and its figures are left."""
+_WIPE = "\r\x1b[K"
+
+
+@dataclass(slots=True)
+class _Running:
+    """A step that goes on, and how far it is, in bytes, where that is known."""
+
+    step: Step
+    since_s: float
+    bytes_done: tuple[int, int] | None = None
+
+
+class StatusLine:
+    """What goes on, in one line that is written over in place; a context manager, after which it is gone.
+
+    A thread draws it, since who works has no time to.  Of several steps that go on at once it shows the last.
+
+    Args:
+        terminal: where it is drawn; None where there is no terminal to show it.
+        width: how many columns that has now.
+    """
+
+    def __init__(self, terminal: IO[str] | None, width: Callable[[], int]) -> None:
+        self._terminal = terminal
+        self._width = width
+        self._lock = threading.Lock()
+        self._running: list[_Running] = []
+        self._drawn = ""
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> StatusLine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._over.set()
+            self._wipe()
+        if self._thread is not None:
+            self._thread.join(_JOIN_S)
+
+    @property
+    def on_step(self) -> OnStep | None:
+        """What to tell of steps; None where nothing can be shown."""
+        return self._step if self._terminal is not None else None
+
+    @property
+    def on_progress(self) -> Callable[[int, int], None] | None:
+        """What to tell of the last step's bytes, done and in all; None where nothing can be shown."""
+        return self._progress if self._terminal is not None else None
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Out of the way of what is written in the block; it comes back by itself."""
+        with self._lock:
+            self._wipe()
+            yield
+
+    def _step(self, step: Step) -> None:
+        with self._lock:
+            if step.duration_s is None:
+                self._running.append(_Running(step, time.monotonic()))
+            else:
+                begun = replace(step, duration_s=None, failed=False)
+                self._running = [each for each in self._running if each.step != begun]
+                self._wipe()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._tick, name="status-line", daemon=True)
+            self._thread.start()
+
+    def _progress(self, done_bytes: int, total_bytes: int) -> None:
+        with self._lock:
+            if self._running:
+                self._running[-1].bytes_done = (done_bytes, total_bytes)
+
+    def _tick(self) -> None:
+        while not self._over.wait(_TICK_S):
+            shown = self._running[-1:]
+            if shown and shown[0].bytes_done is not None and self._is_due(shown[0]):
+                import tqdm  # noqa: F401 - a tenth of a second, for which nobody is to wait at the lock
+            with self._lock:
+                if not self._over.is_set():
+                    self._draw()
+
+    def _is_due(self, running: _Running) -> bool:
+        return time.monotonic() - running.since_s >= _MOMENT_S
+
+    def _draw(self) -> None:
+        if not self._running or not self._is_due(self._running[-1]):
+            return
+        text = self._text(self._running[-1], self._width() - 1)
+        if text != self._drawn:
+            self._put(f"\r{text}\x1b[K")
+            self._drawn = text
+
+    def _text(self, running: _Running, columns: int) -> str:
+        elapsed_s = time.monotonic() - running.since_s
+        encoding = getattr(self._terminal, "encoding", None) or "ascii"
+        text = running.step.text.encode(encoding, "backslashreplace").decode(encoding)
+        done_bytes, total_bytes = running.bytes_done or (0, 0)
+        if total_bytes and columns >= _BAR_COLUMNS:
+            from tqdm import tqdm
+
+            return tqdm.format_meter(
+                done_bytes,
+                total_bytes,
+                elapsed_s,
+                ncols=columns,
+                prefix=_cut(text, columns - _BESIDES_COLUMNS),
+                bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {elapsed}",
+                ascii=not encoding.lower().startswith("utf"),
+                unit="B",
+                unit_scale=True,
+                unit_divisor=1024,
+            )
+        tail = f" {100 * done_bytes // total_bytes}%" if total_bytes else ""
+        if done_bytes and not total_bytes:
+            tail = f" {done_bytes >> 10} KiB"
+        tail += f" {elapsed_s:.0f} s" if elapsed_s >= 1 else ""
+        return _cut(text, columns - len(tail)) + tail
+
+    def _wipe(self) -> None:
+        if self._drawn:
+            self._put(_WIPE)
+            self._drawn = ""
+
+    def _put(self, text: str) -> None:
+        assert self._terminal is not None
+        with contextlib.suppress(OSError, ValueError):  # the terminal may go away
+            self._terminal.write(text)
+            self._terminal.flush()
+
+
+def _cut(text: str, columns: int) -> str:
+    """As much of a text as fits; what is not ASCII may be two columns wide."""
+    if sum(1 if char.isascii() else 2 for char in text) <= columns:
+        return text
+    kept, left = "", columns - len("...")
+    for char in text:
+        left -= 1 if char.isascii() else 2
+        if left < 0:
+            break
+        kept += char
+    return f"{kept}..."[: max(columns, 0)]

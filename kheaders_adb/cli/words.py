@@ -1,0 +1,119 @@
+"""The words of a command line, put in order before typer reads them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+
+from kheaders_adb.errors import UsageError
+
+ALIASES = {"ls": "list", "rm": "remove"}
+"""Names that docker, git and shells have for commands of ours."""
+
+MEANT = {
+    "prune": "gc",
+    "clean": "gc",
+    "clear": "gc",
+    "delete": "remove",
+    "info": "show",
+    "get": "pull",
+    "fetch": "pull",
+    "build": "compile",
+    "status": "devices",
+}
+"""What others call commands of ours that do something else than theirs, so that they are only suggested."""
+
+_MADE_ANYWAY = frozenset({"-c", "-S", "-E", "-emit-llvm"})
+_NUMBER = re.compile(r"\d+(?:\.\d*)?|\.\d+")
+# Those of clang's front stage that nothing of ours begins like, but -s, of which no serial begins so.
+_CLANGS = re.compile(r"-W\S*|-w|-f\S+|-std=\S*|-pedantic(-errors)?|-ansi")
+_WITH_VALUE = frozenset(
+    [
+        "-U",
+        "-include",
+        "-imacros",
+        "-isystem",
+        "-iquote",
+        "-idirafter",
+        "-isysroot",
+        "-x",
+        "-Xclang",
+        "-target",
+        "-mllvm",
+    ]
+)
+
+
+def with_left_out(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
+    """The words, with a value for each option that may stand without one.
+
+    A number that follows is its value, and nothing else is: ``compile --wait prog.c`` has a source,
+    ``pull --wait 5`` has none.
+
+    Args:
+        words: the words before ``--``.
+        values: what such an option means alone; one that is a number takes a number.
+    """
+    arranged: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if (value := values.get(word)) is not None:
+            if rest and _NUMBER.fullmatch(value) and _NUMBER.fullmatch(rest[0]):
+                value = rest.pop(0)
+            word = f"{word}={value}"
+        arranged.append(word)
+    return arranged
+
+
+def flags_of_clang(
+    words: Sequence[str], options: Mapping[str, bool], command: str
+) -> tuple[list[str], list[str]]:
+    """Part a command's words into ours and those that are clang's, though they stand before ``--``.
+
+    Args:
+        words: what stands before ``--``.
+        options: each option of the command, and whether a value follows it.
+        command: the command line so far, for messages.
+
+    Returns:
+        Ours, and clang's.
+
+    Raises:
+        UsageError: a flag that may be a mistake, or clang's; it says where clang's stand.
+    """
+    ours: list[str] = []
+    clangs: list[str] = []
+    at = 0
+    while at < len(words):
+        word = words[at]
+        at += 1
+        if _CLANGS.fullmatch(word) and word not in options:
+            clangs.append(word)
+            continue
+        if word.startswith("-") and word != "-" and not _is_ours(word, options):
+            raise UsageError(
+                f"no such option: {word}",
+                hint=f"leave it out: `{command}` makes no other kind of output"
+                if word in _MADE_ANYWAY
+                else f"if it is clang's: `{_moved(words, at - 1, command)}`; else see `{command} --help`",
+            )
+        ours.append(word)
+        if options.get(word, False):
+            ours += words[at : at + 1]
+            at += 1
+    return ours, clangs
+
+
+def _moved(words: Sequence[str], at: int, command: str) -> str:
+    """The command line with the flag at this place, and its value, behind ``--``."""
+    end = at + (2 if words[at] in _WITH_VALUE else 1)
+    return shlex.join([*command.split(), *words[:at], *words[end:], "--", *words[at:end]])
+
+
+def _is_ours(word: str, options: Collection[str]) -> bool:
+    """Whether typer can read it: an option, perhaps with its value, or several short ones."""
+    if word.startswith("--"):
+        return True  # typer says what was meant by one that is misspelt
+    return word in options or word[:2] in options

@@ -1,0 +1,169 @@
+"""What the names mean that something was built with: files that change when, and only when, that changes.
+
+An object that was compiled for ``latest`` or ``@SERIAL`` is out of date once that is another kernel, and no
+header tells: those of both kernels are as old as before.  So each name that a list of dependencies is
+written for has a file in ``names/``, which make and ninja compare with the object.  It is written by whatever
+changes the meaning: a pull, an import, gc.  A name that means nothing any more has none; then what depends
+on it is built again, and says why it cannot be.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kheaders_adb.errors import StoreError, UsageError
+from kheaders_adb.store import choose, durable, paths, scratch
+from kheaders_adb.store.faults import wrapped
+from kheaders_adb.store.locks import PATIENCE_S, guarded, locked
+from kheaders_adb.store.lookup import Lookup
+from kheaders_adb.store.records import DeviceRecord, KernelRecord
+from kheaders_adb.store.strict_json import Fields
+
+_STEP = "noting which kernel a name means"
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """Which kernel, in which tree, a name means."""
+
+    name: str
+    key: str
+    tree: str
+
+    @classmethod
+    def of(cls, name: str, record: KernelRecord) -> Meaning:
+        """That it means this kernel."""
+        return cls(name, record.key, record.tree)
+
+    def to_json(self) -> bytes:
+        """The file."""
+        return json.dumps({"name": self.name, "key": self.key, "tree": self.tree}).encode() + b"\n"
+
+
+def note(store: Lookup, name: str, record: KernelRecord) -> Path | None:
+    """The file that will change when `name` means another kernel than `record`, or another tree of it.
+
+    Args:
+        store: the store.
+        name: a KERNEL, as it was given.
+        record: what it was found to mean.
+
+    Returns:
+        The file, or None where there is none and this user cannot make it.
+
+    Raises:
+        StoreError: the disk failed.
+    """
+    path = _path(store, name)
+    if not _may_write(store.root / paths.TMP):
+        return path if path.is_file() else None
+    meaning = Meaning.of(name, record)
+    with wrapped(_STEP, path), guarded(store.root, exclusive=False), _alone(store):
+        if store.read_if_there(path) != meaning.to_json():
+            _write(store, path, meaning)
+    return path
+
+
+def settle(store: Lookup, name: str, record: KernelRecord) -> None:
+    """Once something is built with `record`: if `name` means another one by now, its file is changed anew.
+
+    It may have been changed before what was built was written, and would then look older than that.
+
+    Raises:
+        StoreError: the disk failed.
+    """
+    path = _path(store, name)
+    if not _may_write(store.root / paths.NAMES):
+        return
+    with wrapped(_STEP, path), guarded(store.root, exclusive=False), _alone(store):
+        try:
+            now = Meaning.of(name, choose.resolve(store, name))
+        except UsageError:
+            path.unlink(missing_ok=True)
+            return
+        if now != Meaning.of(name, record):
+            _write(store, path, now)
+
+
+def refresh(store: Lookup) -> None:
+    """Change the files of the names that mean another kernel than before; the caller holds the store's lock.
+
+    Raises:
+        StoreError: the disk failed.
+    """
+    if not _may_write(store.root / paths.NAMES) or not store.listing(paths.NAMES):
+        return
+    with wrapped(_STEP, store.root / paths.NAMES), _alone(store):
+        # Read once for all names, when nobody else can be about to write what is older.
+        read = _Read(store.root, exists=True)
+        for path in store.listing(paths.NAMES):
+            _refresh(read, path)
+
+
+def _refresh(store: Lookup, path: Path) -> None:
+    text = store.read_if_there(path)
+    if text is None:
+        return
+    try:
+        name = Fields.parse(text).string("name")
+    except StoreError:
+        path.unlink(missing_ok=True)
+        return
+    try:
+        now = Meaning.of(name, choose.resolve(store, name))
+    except UsageError:
+        path.unlink(missing_ok=True)
+        return
+    except StoreError:
+        return  # its kernel's record is broken; whoever builds next is told
+    if text != now.to_json():
+        _write(store, path, now)
+
+
+def _path(store: Lookup, name: str) -> Path:
+    return store.root / paths.NAMES / paths.device_file_name(name)
+
+
+def _may_write(folder: Path) -> bool:
+    return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _write(store: Lookup, path: Path, meaning: Meaning) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with scratch.draft(store.root, meaning.to_json()) as draft:
+        draft.rename(path)
+    durable.fsync_path(path.parent)
+
+
+@contextmanager
+def _alone(store: Lookup) -> Iterator[None]:
+    """Whoever resolves last writes last."""
+    lock = store.root / paths.LOCKS / "names"
+    with locked(
+        lock, exclusive=True, timeout_s=PATIENCE_S, purpose="noting what names of kernels mean"
+    ):
+        yield
+
+
+class _Read(Lookup):
+    """The store as it is read once: each name is looked up among all kernels and devices."""
+
+    def __init__(self, root: Path, *, exists: bool) -> None:
+        super().__init__(root, exists=exists)
+        self._records: list[KernelRecord] | None = None
+        self._devices: list[DeviceRecord] | None = None
+
+    def records(self) -> list[KernelRecord]:
+        if self._records is None:
+            self._records = super().records()
+        return list(self._records)
+
+    def devices(self) -> list[DeviceRecord]:
+        if self._devices is None:
+            self._devices = super().devices()
+        return list(self._devices)
