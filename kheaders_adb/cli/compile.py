@@ -119,7 +119,7 @@ def compile_(
     first if they are not; else against staged ones.  Arguments after -- go to clang's front stage.
     """
     from kheaders_adb.ebpf.compile import compile_programs
-    from kheaders_adb.ebpf.programs import check_paths
+    from kheaders_adb.ebpf.programs import check_language, check_paths
 
     console = Console.standard(output)
     project = project_for(
@@ -136,6 +136,7 @@ def compile_(
         programs = [(source, _object_for(source, place, len(sources))) for source in sources]
         for program in programs:
             check_paths(*program)
+            check_language(program[0], for_clang or ())
         chosen = tree_for(target, store, kernel, project, console, module=module)
         options = _options(
             chosen,
@@ -204,6 +205,7 @@ def compdb(
     Entries of other files stay; those of the same files are replaced.
     """
     from kheaders_adb.ebpf.compdb import entry, update
+    from kheaders_adb.ebpf.programs import check_language
     from kheaders_adb.untrusted import host_file
 
     console = Console.standard(output)
@@ -214,6 +216,7 @@ def compdb(
     _look_at(folders, console)
     for source in sources:
         host_file.require(source, host_file.Kind.FILE, step="adding to the compilation database")
+        check_language(source, for_clang or ())
     chosen = tree_for(target, store, kernel, project, console, module=module)
     given = _Given(
         project.defines_besides(tuple(defines or ())), folders, extra=tuple(for_clang or ())

@@ -20,11 +20,11 @@ from kheaders_adb.ebpf.flags import (
 )
 from kheaders_adb.ebpf.headers import Arch, HeaderTree
 from kheaders_adb.ebpf.process import DEFAULT_LIMITS, Ended, Limits, finish, started
-from kheaders_adb.ebpf.programs import absent_folders, check_paths
+from kheaders_adb.ebpf.programs import absent_folders, check_language, check_paths, is_replaced
 from kheaders_adb.errors import CompileError, UsageError
 from kheaders_adb.parallel import in_parallel
 from kheaders_adb.untrusted import host_file
-from kheaders_adb.untrusted.host_file import Kind, drafted
+from kheaders_adb.untrusted.host_file import drafted
 
 OPTIMIZE_LEVELS = ("1", "2", "3", "s", "z")
 
@@ -86,6 +86,7 @@ def compile_program(
         UsageError: the source is not a file, or the output is the source or in no directory.
         CompileError: clang failed, or is no clang that could do it; it has said why.  Or it exceeded a
             limit, or the headers tried to read a file that is none of theirs.
+        StoreError: the disk of the output failed.
 
     The object appears complete or not at all; an older one stays when the compilation fails.  No process but
     clang's two is started unless one of them fails, and the second starts up while the first works.
@@ -102,27 +103,29 @@ def _compile(
     options: CompileOptions,
     on_diagnostics: Diagnostics,
     stop: threading.Event,
-) -> Path:
-    if host_file.kind_of(output, step=f"compiling {source}") not in (None, Kind.FILE):
-        # A device such as /dev/null must not be replaced by a file.
-        _stages(tree, source, output, options, on_diagnostics, stop)
-        return output
+) -> bytes | None:
+    """Compile one program; return the object where it is not to become a file."""
+    step = f"compiling {source}"
+    if not is_replaced(output, step=step):
+        return _stages(tree, source, None, options, on_diagnostics, stop)[0]
     with drafted(output) as draft:
-        # Before clang says it in its own way, of a name that is not the user's.
-        with host_file.writing(output, step=f"compiling {source}"):
+        # Before clang works for nothing, or says it in its own way, of a name that is not the user's.
+        with host_file.writing(output, step=step):
             draft.touch(exist_ok=False)
             draft.unlink()
-        listing = _stages(tree, source, draft, options, on_diagnostics, stop)
+        built, listing = _stages(tree, source, output, options, on_diagnostics, stop)
         if options.dependencies:
             from kheaders_adb.ebpf.reads import with_target
 
             dependencies = output.with_suffix(".d")
-            with drafted(dependencies) as note:
+            with drafted(dependencies) as note, host_file.writing(dependencies, step=step):
                 # The rule is for the object, not for the intermediate code that the front stage writes.
-                _write(note, with_target(listing, str(output), options.depends_on), dependencies)
-                _publish(note, dependencies)
-        _publish(draft, output)
-    return output
+                note.write_bytes(with_target(listing, str(output), options.depends_on))
+                note.replace(dependencies)
+        with host_file.writing(output, step=step):
+            draft.write_bytes(built)
+            draft.replace(output)
+    return None
 
 
 def compile_programs(
@@ -140,6 +143,7 @@ def compile_programs(
     Raises:
         UsageError: two of them would write the same object, or as for ``compile_program``.
         CompileError: some failed.
+        StoreError: the disk of an output failed.
     """
     outputs = [output.absolute() for _, output in programs]
     for output in outputs:
@@ -150,23 +154,28 @@ def compile_programs(
             )
     for source, output in programs:
         check_paths(source, output)
+        check_language(source, options.extra)
     _check_options(options)
     stop = threading.Event()
 
-    def one(program: tuple[Path, Path]) -> CompileError | None:
+    def one(program: tuple[Path, Path]) -> CompileError | bytes | None:
         said: list[bytes] = []
         try:
-            _compile(tree, *program, options, said.append, stop)
+            return _compile(tree, *program, options, said.append, stop)
         except CompileError as error:
             return error
         finally:
             if said:
                 on_diagnostics(b"".join(said))
-        return None
 
     # One alone has a thread of its own too: a signal in the middle of starting clang would lose sight of it.
     ended = in_parallel(one, programs, at_once=parallel, stop=stop)
-    failures = [error for error in ended if error is not None]
+    failures = [result for result in ended if isinstance(result, CompileError)]
+    for (source, output), result in zip(programs, ended, strict=True):
+        if isinstance(result, bytes):
+            # Here and not in its thread, where no signal would end the waiting for whoever reads a pipe.
+            with host_file.writing(output, step=f"compiling {source}"):
+                output.write_bytes(result)
     if failures:
         first = failures[0]
         if len(failures) == 1:
@@ -182,18 +191,22 @@ def compile_programs(
 def _stages(
     tree: HeaderTree,
     source: Path,
-    draft: Path,
+    output: Path | None,
     options: CompileOptions,
     on_diagnostics: Diagnostics,
     stop: threading.Event,
-) -> bytes:
-    """Run both stages and return clang's list of the files that it has read."""
+) -> tuple[bytes, bytes]:
+    """Run both stages and return the object, and clang's list of the files that it has read.
+
+    Args:
+        output: the file that the object will be, in whose folder clang may write; None if there is none.
+    """
     step = f"compiling {source}"
     given = _named(options)
     color = "-fcolor-diagnostics" if options.color else "-fno-color-diagnostics"
     # What clang writes down of a crash is for its authors, takes as long again, and goes to /tmp.
     base = [str(options.clang), color, "-fno-crash-diagnostics"]
-    with _lists(draft, step) as (listing, graph):
+    with _lists(output, step) as (listing, graph):
         front = [
             *base,
             *front_flags(
@@ -207,7 +220,8 @@ def _stages(
             *("-S", _as_argument(source), "-o", "-"),
         ]
         back = [*base, *bpf_flags(cpu=options.cpu, optimize=options.optimize)]
-        back += ["-c", "-", "-o", str(draft)]
+        # Not by its name: clang removes it when it fails, a device too; old ones crash at a full disk.
+        back += ["-c", "-", "-o", "-"]
         try:
             with (
                 started(front, options.limits) as first,
@@ -251,7 +265,7 @@ def _stages(
         )
     if built.status or built.limit:
         raise _failure(built, options, step)
-    return read.listing
+    return built.code, read.listing
 
 
 def _failure(ended: Ended, options: CompileOptions, step: str) -> CompileError:
@@ -300,10 +314,10 @@ def _refuse_pointers(code: bytes, step: str) -> None:
 
 
 @contextlib.contextmanager
-def _lists(draft: Path, step: str) -> Iterator[tuple[Path, Path]]:
+def _lists(output: Path | None, step: str) -> Iterator[tuple[Path, Path]]:
     """Give the names of two files for clang's lists, beside the object where that is a file."""
-    if not draft.exists():
-        with drafted(draft) as listing, drafted(draft) as graph:
+    if output is not None:
+        with drafted(output) as listing, drafted(output) as graph:
             yield listing, graph
         return
     from kheaders_adb.ebpf.workplace import temporary_folder
@@ -324,21 +338,3 @@ def _check_options(options: CompileOptions) -> None:
 def _as_argument(path: Path) -> str:
     """Return a path that clang cannot take for an option."""
     return f"./{path}" if str(path).startswith("-") else str(path)
-
-
-def _write(draft: Path, content: bytes, target: Path) -> None:
-    try:
-        draft.write_bytes(content)
-    except OSError as error:
-        raise CompileError(
-            f"{target} cannot be written: {error.strerror}", step="writing the dependencies"
-        ) from error
-
-
-def _publish(draft: Path, target: Path) -> None:
-    try:
-        draft.replace(target)
-    except OSError as error:
-        raise CompileError(
-            f"{target} cannot be written: {error.strerror}", step="writing the object"
-        ) from error

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from elftools.elf.elffile import ELFFile
 
 from kheaders_adb.ebpf.compile import CompileOptions, compile_program, compile_programs
 from kheaders_adb.ebpf.headers import HeaderTree
-from kheaders_adb.errors import CompileError, UsageError
+from kheaders_adb.ebpf.programs import is_replaced
+from kheaders_adb.errors import CompileError, StoreError, UsageError
 from tests.unit.ebpf.conftest import MakeTree
 from tests.unit.ebpf.trees import PROGRAM
 
@@ -226,7 +228,7 @@ def test_unusable_paths_are_refused_before_clang_runs(
     for bad_source, output, message in [
         (tmp_path / "no.c", tmp_path / "a.o", "no.c does not exist"),
         (tmp_path, tmp_path / "a.o", "is a folder, not a file"),
-        (source, tmp_path / "no" / "a.o", "no does not exist"),
+        (source, tmp_path / "no" / "a.o", "a.o cannot be written: there is no folder "),
         (source, tmp_path, "is a folder, not a file"),
         (source, source, "would replace its source"),
     ]:
@@ -245,6 +247,65 @@ def test_a_device_is_written_and_not_replaced(
 ) -> None:
     compile_program(tree, source, Path("/dev/null"), options, print)
     assert Path("/dev/null").is_char_device()
+
+
+def test_a_full_disk_is_told_as_that_and_not_as_clangs_failure(
+    tree: HeaderTree, source: Path, each_clang: Path
+) -> None:
+    """Old clangs crash at it, with a page of their own addresses."""
+    said: list[bytes] = []
+    with pytest.raises(StoreError, match="/dev/full cannot be written: No space left on device"):
+        compile_program(
+            tree, source, Path("/dev/full"), CompileOptions(clang=each_clang), said.append
+        )
+    assert said == []
+
+
+class Interrupted(BaseException):
+    """What a signal raises, as in the command line."""
+
+
+def _interrupt(*_: object) -> None:
+    raise Interrupted
+
+
+def test_a_pipe_that_nobody_reads_ends_at_a_signal(
+    tree: HeaderTree, source: Path, options: CompileOptions, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    before = signal.signal(signal.SIGALRM, _interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 1.0)
+    try:
+        with pytest.raises(Interrupted):
+            compile_program(tree, source, tmp_path / "pipe", options, print)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_what_this_process_has_open_is_written_and_its_name_stays(
+    tree: HeaderTree, source: Path, options: CompileOptions, tmp_path: Path
+) -> None:
+    with (tmp_path / "opened").open("wb") as file:
+        name = Path(f"/dev/fd/{file.fileno()}")
+        compile_program(tree, source, name, options, print)
+        assert name.samefile(tmp_path / "opened")
+    assert "kprobe/x" in sections(tmp_path / "opened")
+    assert is_replaced(tmp_path / "opened", step="")
+    (tmp_path / "link").symlink_to("opened")
+    assert is_replaced(tmp_path / "link", step="")
+    if Path("/dev/stdout").is_symlink():
+        assert not is_replaced(Path("/dev/stdout"), step="")
+
+
+def test_what_is_cplusplus_by_its_name_is_refused(
+    tree: HeaderTree, source: Path, options: CompileOptions, tmp_path: Path
+) -> None:
+    program = source.rename(source.with_name("prog.cpp"))
+    with pytest.raises(UsageError, match=r"prog.cpp is C\+\+ by its name"):
+        compile_program(tree, program, tmp_path / "a.o", options, print)
+    options = replace(options, extra=("-x", "c"))
+    assert sections(compile_program(tree, program, tmp_path / "a.o", options, print))
 
 
 def test_no_folder_for_what_a_device_is_compiled_with(
