@@ -91,6 +91,19 @@ def deadline(timeout_s: float | None = None) -> Deadline:
     return Deadline.after(timeout_s, idle_s=min(timeout_s, IDLE_TIMEOUT_S))
 
 
+def patience_s(wait_s: float | None) -> float:
+    """For how long to wait for a device.
+
+    Raises:
+        UsageError: `wait_s` is not a time.
+    """
+    if wait_s is None:
+        return 0.0
+    if not 0 <= wait_s < 1e6:
+        raise UsageError("--wait wants a number of seconds, 0 or more")
+    return wait_s
+
+
 def su_command(
     text: str | None = None, environ: Mapping[str, str] = os.environ
 ) -> SuCommand | None:

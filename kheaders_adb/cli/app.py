@@ -15,6 +15,7 @@ from kheaders_adb._version import __version__
 from kheaders_adb.cli.command import Command, Group, command, globals_callback
 from kheaders_adb.cli.console import PROGRAM, OutputError
 from kheaders_adb.cli.groups import DEFAULT_WAIT_S
+from kheaders_adb.cli.once import watched
 from kheaders_adb.cli.words import ALIASES, MEANT, with_left_out
 from kheaders_adb.errors import UsageError
 
@@ -52,6 +53,10 @@ class Commands(TyperGroup):
     Importing them all takes longer than ``path`` and ``cflags`` themselves, and a makefile calls those for
     every object.
     """
+
+    def make_parser(self, ctx: Any) -> Any:
+        """As typer's, but watched."""
+        return watched(super().make_parser(ctx), ctx)
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """The names, in the order of the help."""

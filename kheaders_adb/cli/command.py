@@ -15,13 +15,18 @@ from typer.core import TyperCommand, TyperGroup
 from kheaders_adb.cli import inputs
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
+from kheaders_adb.cli.once import NOUNS, require_no_device, require_one, watched
 from kheaders_adb.cli.process import disk_error
 
 GROUPS: tuple[type[Any], ...] = (Target, StoreChoice, Output)
 
 
 class Command(TyperCommand):
-    """A command whose help is ours."""
+    """A command whose help is ours, and where what names one thing does not name two."""
+
+    def make_parser(self, ctx: Any) -> Any:
+        """As typer's, but watched."""
+        return watched(super().make_parser(ctx), ctx)
 
     def get_help(self, ctx: Any) -> str:
         """The text of ``--help``."""
@@ -62,7 +67,9 @@ def command(
         def run(ctx: typer.Context, **given: Any) -> None:
             before: dict[type[Any], Any] = ctx.obj or {}
             for key, group in groups.items():
-                given[key] = _gather(group, given, before.get(group))
+                given[key] = _gather(group, given, before.get(group), ctx)
+            if "kernel" in hints and Target in before and Target not in groups.values():
+                require_no_device(before[Target])
             try:
                 with _listening(given.values()):
                     code = function(**given)
@@ -83,7 +90,7 @@ def globals_callback(app: typer.Typer, extra: Callable[..., None]) -> None:
     """Make the groups' options available before the command's name too, next to those of `extra`."""
 
     def callback(ctx: typer.Context, **given: Any) -> None:
-        ctx.obj = {group: _gather(group, given, None) for group in GROUPS}
+        ctx.obj = {group: _gather(group, given, None, ctx) for group in GROUPS}
         extra(**given)
 
     hints = get_type_hints(extra, include_extras=True)
@@ -103,13 +110,25 @@ def _listening(given: Iterable[Any]) -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext()
 
 
-def _gather(group: type[Any], given: dict[str, Any], before: Any) -> Any:
-    """The group's value: what stands after the command's name, else what stands before it."""
+def _gather(group: type[Any], given: dict[str, Any], before: Any, ctx: typer.Context) -> Any:
+    """The group's value: what stands after the command's name, else what stands before it.
+
+    What may be given several times may be given in both places.
+
+    Raises:
+        UsageError: both name something of which there can be one.
+    """
     values = {}
     for field in dataclasses.fields(group):
         value = given.pop(field.name, field.default)
-        if value == field.default and before is not None:
-            value = getattr(before, field.name)
+        earlier = field.default if before is None else getattr(before, field.name)
+        if value == field.default:
+            value = earlier
+        elif isinstance(value, list) and isinstance(earlier, list):
+            value = [*earlier, *value]
+        elif earlier != field.default and field.name in NOUNS:
+            option = next(param for param in ctx.command.params if param.name == field.name)
+            require_one(field.name, option.opts[0], (earlier, value))
         values[field.name] = value
     return group(**values)
 

@@ -102,7 +102,7 @@ def _clang() -> Path:
 
 
 def _refuse_device(target: Target) -> None:
-    if any((target.serial, target.usb, target.tcp, target.transport_id is not None)):
+    if target.names_one:
         raise UsageError(
             "diff compares two kernels, and -s, -d, -e and -t choose one device",
             hint="name devices by @SERIAL",

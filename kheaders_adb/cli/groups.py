@@ -100,6 +100,11 @@ class Target:
             )
         return named[0] if named else None
 
+    @property
+    def names_one(self) -> bool:
+        """Whether a flag chooses a device; also one with nothing in it, as of a variable that is not set."""
+        return bool(self.serials) or self.usb or self.tcp or self.transport_id is not None
+
     def adb_server(self, on_start: Callable[[str], None]) -> AdbServer:
         """The adb server that the flags and variables mean; `on_start` is told if one is started."""
         return settings.adb_server(

@@ -99,8 +99,7 @@ class Chosen:
 
 def names_a_device(target: Target) -> bool:
     """Whether the user has chosen a device, with a flag or with ``$ANDROID_SERIAL``."""
-    flags = (target.serial, target.usb, target.tcp, target.transport_id is not None)
-    return any(flags) or settings.serial_of_environment() is not None
+    return target.names_one or settings.serial_of_environment() is not None
 
 
 def staged_tree(
@@ -149,7 +148,7 @@ def tree_for(
         UsageError: both a device and a kernel are named on the command line, or a module without a device.
     """
     if kernel is not None:
-        if any((target.serial, target.usb, target.tcp, target.transport_id is not None)):
+        if target.names_one:
             raise UsageError(
                 "--kernel and a device exclude each other", hint="leave one of the two out"
             )

@@ -58,7 +58,7 @@ def import_(
 
     console = Console.standard(output)
     trees = store.open()
-    on_device = target.serial is not None or target.usb or target.tcp or target.transport_id
+    on_device = target.names_one
 
     def find() -> Device:
         from kheaders_adb.device.device import Device

@@ -47,7 +47,7 @@ def ensure_staged(
                 on_step=line.on_step,
             ),
             deadline=deadline,
-            wait_s=target.wait_s or 0.0,
+            wait_s=settings.patience_s(target.wait_s),
         )
     return staged, store.within(lambda: device.deadline.remaining_s), device
 
