@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kheaders_adb import settings
+from kheaders_adb.cli import inputs
 from kheaders_adb.cli.command import Command
 from kheaders_adb.cli.console import Console, error_to_json
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
@@ -84,6 +85,7 @@ def compile_(
             "-o",
             "--output",
             metavar="OUT",
+            parser=inputs.file_or_folder,
             help="The object, a folder for several, or - for stdout [default: beside each source, as .o].",
         ),
     ] = None,
@@ -191,7 +193,13 @@ def compdb(
     output: Output,
     out: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="FILE", help="The database to add to."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            parser=inputs.file_or_folder,
+            help="The database to add to.",
+        ),
     ] = Path("compile_commands.json"),
     kernel: KernelOption = None,
     module: ModuleOption = None,

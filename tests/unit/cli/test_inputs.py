@@ -187,6 +187,31 @@ def test_a_store_that_can_be_none(
     assert same == done
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["compile -", "compdb -", "import -", f"import {SMALL} --config -", "pull --module -"],
+)
+def test_stdin_is_not_read(run: Run, command: str) -> None:
+    done = run(*command.split())
+    assert done.code == 2
+    assert ": - would be stdin, which is not read here\n" in done.err
+
+
+def test_a_file_that_is_called_dash_is_given_with_its_folder(run: Run, store_path: Path) -> None:
+    add(store_path, 1, "x86_64")
+    done = run("export", "-o", "./-")
+    assert (done.code, done.out) == (0, "")
+    assert Path("./-").stat().st_size > 0
+    assert run("import", "./-", "--store", "elsewhere").code == 0
+
+
+@pytest.mark.parametrize("command", ["compile prog.c -o absent/", "compdb prog.c -o absent/"])
+def test_a_folder_that_is_not_there_becomes_no_file(run: Run, command: str) -> None:
+    done = run(*command.split())
+    assert (done.code, "--output: there is no folder absent/\n" in done.err) == (2, True)
+    assert not Path("absent").exists()
+
+
 def test_each_path_of_each_command_is_refused_if_it_is_empty(run: Run) -> None:
     """No command forgets it: what takes a path is found by its type."""
     found = 0
