@@ -16,7 +16,7 @@ from kheaders_adb.cli.command import Command, Group, command, globals_callback
 from kheaders_adb.cli.console import PROGRAM, OutputError
 from kheaders_adb.cli.groups import DEFAULT_WAIT_S
 from kheaders_adb.cli.once import watched
-from kheaders_adb.cli.words import ALIASES, MEANT, with_left_out
+from kheaders_adb.cli.words import ALIASES, LINE, MEANT, with_left_out
 from kheaders_adb.errors import UsageError
 
 COMMANDS = {
@@ -213,6 +213,7 @@ def run(words: Sequence[str]) -> int:
     program = typer.main.get_command(app)
     try:
         with program.make_context(PROGRAM, [*given, *theirs]) as context:
+            context.meta[LINE] = [PROGRAM, *given, *theirs]
             program.invoke(context)
     except typer.Exit as done:
         return int(done.exit_code)
@@ -220,11 +221,9 @@ def run(words: Sequence[str]) -> int:
         if not words:
             mistake.show()  # all of the help
             return UsageError.exit_code
-        at = getattr(mistake, "ctx", None)
-        asked = at.command_path if at is not None else PROGRAM
-        raise UsageError(
-            mistake.format_message().strip().rstrip("."), hint=f"see `{asked} --help`"
-        ) from mistake
+        from kheaders_adb.cli.guesses import mistaken
+
+        raise mistaken(mistake, ours) from mistake
     except OSError as error:
         if (
             error.filename is None

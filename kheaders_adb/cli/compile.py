@@ -25,7 +25,7 @@ from kheaders_adb.cli.headers import (
 from kheaders_adb.cli.piped import STDOUT, piped
 from kheaders_adb.cli.projects import project_for
 from kheaders_adb.cli.used import say_used, used_to_json
-from kheaders_adb.cli.words import flags_of_clang
+from kheaders_adb.cli.words import LINE, flags_of_clang
 from kheaders_adb.errors import CompileError, UsageError
 from kheaders_adb.steps import StepKind
 
@@ -46,8 +46,11 @@ class WithClangFlags(Command):
             for param in self.get_params(ctx)
             for name in (*param.opts, *param.secondary_opts)
         }
-        ours, clangs = flags_of_clang(args[:at], options, ctx.command_path)
-        rest = [f"{_FOR_CLANG}={flag}" for flag in (*clangs, *args[at + 1 :])]
+        line = ctx.meta.get(LINE, ())
+        before = line[: len(line) - len(args)]
+        behind = args[at + 1 :]
+        ours, clangs = flags_of_clang(args[:at], options, ctx.command_path, before, behind)
+        rest = [f"{_FOR_CLANG}={flag}" for flag in (*clangs, *behind)]
         # In front: after the sources, an option without its value could swallow the first of them.
         return super().parse_args(ctx, [*rest, *ours])
 

@@ -11,6 +11,9 @@ from kheaders_adb.errors import UsageError
 ALIASES = {"ls": "list", "rm": "remove"}
 """Names that docker, git and shells have for commands of ours."""
 
+LINE = "kheaders-adb.line"
+"""Under which name a context's `meta` has the whole command line."""
+
 MEANT = {
     "prune": "gc",
     "clean": "gc",
@@ -28,6 +31,23 @@ _MADE_ANYWAY = frozenset({"-c", "-S", "-E", "-emit-llvm"})
 _NUMBER = re.compile(r"\d+(?:\.\d*)?|\.\d+")
 # Those of clang's front stage that nothing of ours begins like, but -s, of which no serial begins so.
 _CLANGS = re.compile(r"-W\S*|-w|-f\S+|-std=\S*|-pedantic(-errors)?|-ansi")
+# What is decided here, and what typer would read as several options of ours: -s hared, -d M, -g 3.
+_DECIDED = (
+    (re.compile(r"-m(cpu|arch)=.*"), "give the BPF instruction set with --cpu"),
+    (
+        re.compile(r"-target|--?target=.*|-m(32|64|little-endian|big-endian)"),
+        "leave it out: the target is BPF, and before that the device's own",
+    ),
+    (re.compile(r"-g(?!0$).+"), "give -g for debug information and BTF, or -g0 for neither"),
+    (
+        re.compile(r"-M(M|MD|G|V|F.*|J.*)?|-Wp,-M.*"),
+        "give -MD, for prog.d beside prog.o",
+    ),
+    (
+        re.compile(r"-(shared|static|save-temps.*|fsyntax-only|d[DIMU])"),
+        "leave it out: what is made is always an object",
+    ),
+)
 _WITH_VALUE = frozenset(
     [
         "-U",
@@ -68,14 +88,20 @@ def with_left_out(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
 
 
 def flags_of_clang(
-    words: Sequence[str], options: Mapping[str, bool], command: str
+    words: Sequence[str],
+    options: Mapping[str, bool],
+    command: str,
+    before: Sequence[str] = (),
+    behind: Sequence[str] = (),
 ) -> tuple[list[str], list[str]]:
     """Part a command's words into ours and those that are clang's, though they stand before ``--``.
 
     Args:
         words: what stands before ``--``.
         options: each option of the command, and whether a value follows it.
-        command: the command line so far, for messages.
+        command: the command's name, for messages.
+        before: the command line so far, with what stands before that name, such as a device.
+        behind: what stands behind ``--``.
 
     Returns:
         Ours, and clang's.
@@ -89,6 +115,9 @@ def flags_of_clang(
     while at < len(words):
         word = words[at]
         at += 1
+        for pattern, hint in _DECIDED:
+            if pattern.fullmatch(word):
+                raise UsageError(f"no such option: {word}", hint=hint)
         if _CLANGS.fullmatch(word) and word not in options:
             clangs.append(word)
             continue
@@ -97,7 +126,8 @@ def flags_of_clang(
                 f"no such option: {word}",
                 hint=f"leave it out: `{command}` makes no other kind of output"
                 if word in _MADE_ANYWAY
-                else f"if it is clang's: `{_moved(words, at - 1, command)}`; else see `{command} --help`",
+                else f"if it is clang's: `{_moved(words, at - 1, before or command.split(), behind)}`; "
+                f"else see `{command} --help`",
             )
         ours.append(word)
         if options.get(word, False):
@@ -106,10 +136,10 @@ def flags_of_clang(
     return ours, clangs
 
 
-def _moved(words: Sequence[str], at: int, command: str) -> str:
+def _moved(words: Sequence[str], at: int, before: Sequence[str], behind: Sequence[str]) -> str:
     """The command line with the flag at this place, and its value, behind ``--``."""
     end = at + (2 if words[at] in _WITH_VALUE else 1)
-    return shlex.join([*command.split(), *words[:at], *words[end:], "--", *words[at:end]])
+    return shlex.join([*before, *words[:at], *words[end:], "--", *words[at:end], *behind])
 
 
 def _is_ours(word: str, options: Collection[str]) -> bool:

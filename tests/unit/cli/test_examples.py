@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 import typer.main
@@ -35,7 +36,11 @@ def test_every_command_has_an_example_of_itself() -> None:
 
 
 @pytest.mark.parametrize("line", TYPED)
-def test_what_is_typed_is_a_command_line(line: str) -> None:
+def test_what_is_typed_is_a_command_line(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
     found = re.search(rf'{PROGRAM} ([^|)"]*)', line)
     assert found is not None
     name, *words = shlex.split(found[1])
