@@ -82,12 +82,11 @@ def command(
                 given[key] = _gather(group, given, before.get(group))
             try:
                 with _listening(given.values()):
-                    code = function(**given)
+                    raise typer.Exit(function(**given) or 0)
             except BrokenPipeError:  # of stderr
                 raise
             except OSError as error:
                 raise disk_error(error) from error
-            raise typer.Exit(code or 0)
 
         _show_as_options(run, function, hints, groups)
         app.command(name, cls=cls)(run)
