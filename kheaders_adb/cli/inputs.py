@@ -64,7 +64,9 @@ def guard(annotation: Any, name: str) -> None:
     kind, *metadata = get_args(annotation) or (annotation,)
     if Path in _kinds(kind):
         for info in metadata:
-            options = [text for text in info.param_decls or () if text.startswith("-")]
+            # typer takes the first for a default until it makes the option.
+            names = [*(info.param_decls or ()), info.default]
+            options = [text for text in names if isinstance(text, str) and text.startswith("-")]
             if info.parser is None:
                 info.parser = _parser(max(options, key=len, default=info.metavar or name))
 

@@ -241,6 +241,12 @@ def _stages(
                 ]
                 bounds = reads.Bounds((tree.root, SHIMS, *_libbpf(options)), given)
                 read = reads.check_reads(listing, graph, source, bounds, compilers)
+                if b"target triple" not in parsed.code:
+                    raise CompileError(
+                        "clang has read the program and made nothing of it",
+                        step=step,
+                        hint="leave out flags that ask for something else, such as -fsyntax-only",
+                    )
                 if tree.arch is Arch.ARM:
                     _refuse_pointers(parsed.code, step)
                 cleaned = assembly.clean(parsed.code, read.holds)
