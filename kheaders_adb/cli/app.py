@@ -24,6 +24,7 @@ COMMANDS = {
     "list": "kernels.list_kernels",
     "show": "kernels.show",
     "path": "kernels.path",
+    "diff": "diff.diff",
     "remove": "kernels.remove",
     "import": "importing.import_",
     "export": "upkeep.export",

@@ -40,6 +40,8 @@ SOURCES: dict[str, Source | Kind] = {
     "SERIAL": candidates.serials,
     "ID": candidates.transport_ids,
     "KERNEL": candidates.kernels,
+    "FROM": candidates.kernels,
+    "TO": candidates.kernels,
     "LEVEL": candidates.optimize_levels,
     "CPU": candidates.cpus,
     "SHELL": candidates.completing_shells,

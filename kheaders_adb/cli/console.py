@@ -164,6 +164,10 @@ class Console:
         except OSError as error:
             raise OutputError(error) from error
 
+    def text(self, line: str) -> None:
+        """Write a line of a file to stdout: as `value`, but that a terminal gets its tabs."""
+        self._put(harmless(line, keep="\t") if self.out.isatty() else line)
+
     def document(self, content: Mapping[str, Any]) -> None:
         """Write the one JSON object of ``--json`` to stdout.
 

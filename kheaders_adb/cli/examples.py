@@ -61,6 +61,21 @@ $ kheaders-adb path 6.6
 /home/me/.cache/kheaders-adb/trees/773a8da464e4695949384d9ad1cf…""",
         "$ kheaders-adb path @1A2B3C4D --json",
     ),
+    "diff": (
+        """\
+$ kheaders-adb diff 6.6.30 @1A2B3C4D --layout
+          FROM          TO
+release   6.6.30        6.6.30
+…
+configuration (of the kernels): 1 symbol differs: 1 added
+  +  CONFIG_SCHED_INFO  y  include/linux/sched.h  sched_info
+…
+structures: 2 of 3574 differ
+  ~ struct task_struct: 6592 → 6624 bytes
+      ~ sched_info: struct sched_info at offset 732 → 736
+…""",
+        "$ kheaders-adb diff 5a1d6c0f9e21 latest --header include/linux/sched.h",
+    ),
     "remove": (
         """\
 $ kheaders-adb remove 484fa9ace699

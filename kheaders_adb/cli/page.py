@@ -13,7 +13,7 @@ from kheaders_adb.cli.groups import Output, StoreChoice, Target
 DOCUMENTATION = "https://github.com/kheaders-adb/kheaders-adb/tree/main/docs"
 COMMAND_GROUPS = {
     "Devices and pulling": ("pull", "devices", "push", "doctor"),
-    "Staged kernels": ("list", "show", "path", "remove", "import", "export"),
+    "Staged kernels": ("list", "show", "path", "diff", "remove", "import", "export"),
     "Compiling": ("compile", "compdb", "cflags", "env"),
     "Store upkeep": ("verify", "gc", "pin", "unpin", "store"),
 }

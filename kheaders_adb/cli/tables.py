@@ -155,6 +155,11 @@ def table(rows: Sequence[Sequence[Cell]], *, colour: bool = False) -> list[str]:
     ]
 
 
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of texts as lines of plain columns, whatever they are written to."""
+    return table([[Cell(text) for text in row] for row in rows])
+
+
 def _put(console: Console, lines: Sequence[str]) -> None:
     for line in lines:
         console.painted(line)

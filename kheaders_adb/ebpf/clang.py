@@ -7,8 +7,12 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kheaders_adb.errors import CompileError
+
+if TYPE_CHECKING:
+    from kheaders_adb.ebpf.process import Ended
 
 MIN_MAJOR = 14
 
@@ -87,6 +91,39 @@ def diagnose(clang: Path) -> CompileError | None:
             hint="Apple's clang and Android's NDK are built so; " + _INSTALL,
         )
     return None
+
+
+def failure(clang: Path, ended: Ended, step: str, *, hint: str | None = None) -> CompileError:
+    """Return the error for a clang that has failed: a limit, its own fault, or that of what it was given.
+
+    Args:
+        clang: the compiler; asked what it is, if no limit has ended it.
+        ended: how it ended.
+        step: what was being done.
+        hint: what to do about what it was given.
+    """
+    if ended.limit:
+        return CompileError(
+            f"clang was ended at {ended.limit}",
+            step=step,
+            hint="real headers need far less: look for some that include themselves or expand without end",
+        )
+    return diagnose(clang) or CompileError(
+        f"clang ended by signal {-ended.status}"
+        if ended.status < 0
+        else f"clang failed ({ended.status})",
+        step=step,
+        hint=hint,
+    )
+
+
+def cannot_be_run(clang: Path, error: OSError, step: str) -> CompileError:
+    """Return the error for a clang that does not start."""
+    return CompileError(
+        f"{clang} cannot be run: {error.strerror}",
+        step=step,
+        hint="name a working clang with CLANG=/path/to/clang",
+    )
 
 
 def headers_nearby(clang: Path) -> list[Path]:

@@ -236,11 +236,9 @@ def _stages(
                 # complain of a broken pipe and the reason would drown.
                 built = finish(second, options.limits, given=cleaned.code, stop=stop)
         except OSError as error:
-            raise CompileError(
-                f"{options.clang} cannot be run: {error.strerror}",
-                step=step,
-                hint="name a working clang with CLANG=/path/to/clang",
-            ) from error
+            from kheaders_adb.ebpf.clang import cannot_be_run
+
+            raise cannot_be_run(options.clang, error, step) from error
     if built.diagnostics:
         on_diagnostics(built.diagnostics)
     refused = assembly.refused_in(built.diagnostics, cleaned)
@@ -257,23 +255,11 @@ def _stages(
 
 
 def _failure(ended: Ended, options: CompileOptions, step: str) -> CompileError:
-    if ended.limit:
-        return CompileError(
-            f"clang was ended at {ended.limit}",
-            step=step,
-            hint="real headers need far less: look for some that include themselves or expand without end",
-        )
-    from kheaders_adb.ebpf.clang import diagnose
+    from kheaders_adb.ebpf.clang import failure
     from kheaders_adb.ebpf.libbpf import INSTALL_HINT
 
     lacks_libbpf = options.libbpf is None and b"'bpf/bpf_" in ended.diagnostics
-    return diagnose(options.clang) or CompileError(
-        f"clang ended by signal {-ended.status}"
-        if ended.status < 0
-        else f"clang failed ({ended.status})",
-        step=step,
-        hint=INSTALL_HINT if lacks_libbpf else None,
-    )
+    return failure(options.clang, ended, step, hint=INSTALL_HINT if lacks_libbpf else None)
 
 
 def _named(options: CompileOptions) -> tuple[Path, ...]:
@@ -320,18 +306,10 @@ def _lists(draft: Path, step: str) -> Iterator[tuple[Path, Path]]:
         with drafted(draft) as listing, drafted(draft) as graph:
             yield listing, graph
         return
-    import tempfile  # slow to import, for the rare device
+    from kheaders_adb.ebpf.workplace import temporary_folder
 
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="kheaders-adb-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise CompileError(
-            f"no temporary folder can be made: {error.strerror}",
-            step=step,
-            hint="name a folder that can be written with TMPDIR",
-        ) from error
-    with folder as name:
-        yield Path(name, "list"), Path(name, "graph")
+    with temporary_folder(step) as folder:
+        yield folder / "list", folder / "graph"
 
 
 def _check_options(options: CompileOptions) -> None:

@@ -33,6 +33,7 @@ BREAKS = " \t\n\"'@><=;|&(:"
 ASKING = "_KHEADERS_ADB_COMPLETE"
 FREE = {
     *("HOST", "PORT", "SOCKET", "SECONDS", "TEXT", "RELEASE", "AGE", "SIZE", "N", "NAME[=VALUE"),
+    "PATH",  # in the trees
 }
 """What only the user knows, by its name in the help."""
 

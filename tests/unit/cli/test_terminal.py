@@ -168,6 +168,15 @@ def test_programs_get_paths_and_flags_to_the_letter(
     assert raw.getvalue() == b"not-\xff\n"
 
 
+def test_the_text_of_a_file_keeps_its_columns_on_a_terminal_and_nothing_else(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", terminal.file)
+    Console.standard(Output()).text("+\t/* \x1b]0;title\x07\u202e\udcff */\r")
+    shown = terminal.shown().replace("\r\n", "\n")
+    assert shown.replace("       ", "\t") == "+\t/* \\x1b]0;title\\x07\\u202e\\udcff */\\r\n"
+
+
 def test_a_compilers_words_keep_its_colours_and_its_columns(
     console: MakeConsole, terminal: Terminal
 ) -> None:
