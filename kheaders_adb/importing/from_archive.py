@@ -75,9 +75,12 @@ def import_archive(
     config = claim.config_text(limits)
     source = HeaderSource(SourceKind.FILE, str(path.absolute()))
 
+    before: list[KernelRecord] = []
+
     def judge(facts: ArchiveFacts) -> Judged:
         require_kheaders(facts)
         identity = claim.identity(config, facts)
+        before.extend(filter(None, [store.find_kernel(identity.key)]))
         if claim.is_empty:
             return Judged(identity, Verdict(Level.UNMATCHED), source)
         symbols = None if config is None else parse_config(config, claim.config_name)
@@ -114,6 +117,13 @@ def import_archive(
     if on_note is not None:
         for note in stager.notes:
             on_note(note)
+        for other in before:
+            # Where nothing but the release is known, archives of several builds have one key.
+            if other.archive.sha256 != record.archive.sha256:
+                on_note(
+                    f"it takes the place of another archive that says the same of itself "
+                    f"(sha256 {other.archive.sha256[:12]}…), which no name means any more"
+                )
     return record
 
 
