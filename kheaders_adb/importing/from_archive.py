@@ -73,9 +73,10 @@ def import_archive(
     """
     claim = claim or Claim()
     config = claim.config_text(limits)
-    source = HeaderSource(SourceKind.FILE, str(path.absolute()))
 
     def judge(facts: ArchiveFacts) -> Judged:
+        # Not before the file is found: this fails where the folder that one is in has been removed.
+        source = HeaderSource(SourceKind.FILE, str(path.absolute()))
         require_kheaders(facts)
         identity = claim.identity(config, facts)
         if claim.is_empty:
@@ -115,6 +116,17 @@ def import_archive(
         for note in stager.notes:
             on_note(note)
     return record
+
+
+def require_archive(path: Path, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Look whether a file may be an archive, before anything is made for it.
+
+    Raises:
+        UsageError: it is not there, or of another kind.
+        ArchiveError: it is larger than any.
+    """
+    with host_file.opened(path, step=STEP) as file:
+        _require_archive(path, file, limits)
 
 
 def _require_archive(path: Path, file: BinaryIO, limits: Limits) -> int:

@@ -250,9 +250,7 @@ def test_what_a_killed_device_shell_left_is_swept(
     assert left == {NAME, alive}, "pid 1 is alive and may be at work"
 
 
-def test_what_others_have_beside_the_tree_stays(
-    server: Server, device: Device, tree: Path
-) -> None:
+def test_what_others_have_beside_the_tree_stays(server: Server, device: Device, tree: Path) -> None:
     """With --to the user chooses the name, and whoever has ``linux`` may have ``linux.v2.tmp`` too."""
     names = [
         f"linux{rest}.tmp"
