@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Protocol, TypeVar
 
 from kheaders_adb import settings
@@ -68,7 +69,7 @@ def finding(
         UsageError: `device` is no device, or has a server of its own and `server` is given; or `timeout_s`
             is no time.
     """
-    deadline = settings.deadline(timeout_s and seconds(timeout_s, "timeout_s"))
+    deadline = deadline_of(timeout_s)
     if not isinstance(device, Device):
         yield _finder(device, server, deadline), deadline
         return
@@ -250,9 +251,19 @@ def seconds(value: float | None, name: str) -> float:
     """
     if value is None:
         return 0.0
-    if isinstance(value, int | float) and 0 <= value <= sys.float_info.max:
+    # An int may be more than any float.
+    if _is_number(value, int | float) and 0 <= value <= sys.float_info.max:
         return float(value)
-    raise UsageError(f"{name}: {value!r} is no number of seconds")
+    raise UsageError(f"{name}: {_shown(value)} is no number of seconds")
+
+
+def deadline_of(timeout_s: float | None) -> Deadline:
+    """The deadline for everything that follows, starting now.
+
+    Raises:
+        UsageError: `timeout_s` is no time.
+    """
+    return settings.deadline(None if timeout_s is None else seconds(timeout_s, "timeout_s"))
 
 
 def whole(value: int | None, name: str) -> int | None:
@@ -261,6 +272,18 @@ def whole(value: int | None, name: str) -> int | None:
     Raises:
         UsageError: it is something else.
     """
-    if value is None or (isinstance(value, int) and value >= 0):
+    if value is None or (_is_number(value, int) and value >= 0):
         return value
-    raise UsageError(f"{name}: {value!r} is no whole number from 0 up")
+    raise UsageError(f"{name}: {_shown(value)} is no whole number from 0 up")
+
+
+def _shown(value: object) -> str:
+    # Python writes no int of more than some thousand digits.
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"an int of {value.bit_length()} bits"
+    return repr(value)
+
+
+def _is_number(value: object, kind: type | UnionType) -> bool:
+    """Whether it is of that kind; a bool is an int to Python, and as a number it is a mistake."""
+    return isinstance(value, kind) and not isinstance(value, bool)
