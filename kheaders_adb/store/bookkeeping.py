@@ -130,10 +130,14 @@ class Bookkeeper:
         from kheaders_adb.store import meanings
         from kheaders_adb.store.lookup import Lookup
 
+        what = "what was built for another kernel may not be built again by make"
         try:
-            meanings.refresh(Lookup(self._root, exists=True))
+            denied = meanings.refresh(Lookup(self._root, exists=True))
         except KheadersError as error:
-            self.miss("what was built for another kernel may not be built again by make", error)
+            self.miss(what, error)
+        else:
+            if denied is not None:
+                self.miss(what, denied)
 
     def kernel(self, record: KernelRecord) -> bool:
         """Write a kernel's record anew, without counting that as a use; whether it could be written."""
