@@ -87,8 +87,8 @@ class Chosen:
         """The files that change when it would be another tree, or another project, next time."""
         from kheaders_adb.store import meanings
 
-        found = (meanings.note(self.store, self.name, self.record), self.project.path)
-        return tuple(path for path in found if path is not None)
+        noted = meanings.note(self.store, self.name, self.record)
+        return (noted,) if self.project.path is None else (noted, self.project.path)
 
     def settle(self) -> None:
         """Once something is built: if another tree would have been chosen by now, it is to be built again."""

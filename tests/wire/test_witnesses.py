@@ -29,6 +29,7 @@ from .test_cli import Cli
 KERNEL = Kernel(headers=2)
 REBUILT = replace(KERNEL, seed=2)  # the same release and configuration
 OTHER = Kernel(seed=3, extra=(("KASAN", "y"),))
+THIRD = Kernel(seed=7, release="6.7.0-third")
 
 
 @pytest.fixture
@@ -88,6 +89,28 @@ def test_latest_is_what_was_pulled_last_whether_it_was_staged_then_or_before(
     assert tree_of(cli, "pull", "-s", "ONE") == KERNEL.archive_sha256
     assert tree_of(cli, "path", "latest") == KERNEL.archive_sha256
     assert tree_of(cli, "path", "@TWO") == OTHER.archive_sha256  # nor is this
+    assert tree_of(cli, "path", "latest") == KERNEL.archive_sha256
+
+
+def test_latest_goes_back_to_what_was_used_before(server: Server, cli: Cli) -> None:
+    phone = server.add_device("PHONE", kernel=KERNEL)
+    for kernel in (KERNEL, OTHER, KERNEL, THIRD):
+        phone.reboot(kernel)
+        assert wait_until(lambda: phone.is_settled)
+        assert tree_of(cli, "pull") == kernel.archive_sha256
+    assert cli("remove", "latest").code == 0
+    assert tree_of(cli, "path", "latest") == KERNEL.archive_sha256
+
+
+def test_a_pull_that_fails_leaves_latest_as_it_was(server: Server, cli: Cli) -> None:
+    one = server.add_device("ONE", kernel=KERNEL)
+    server.add_device("TWO", kernel=OTHER)
+    for serial in ("ONE", "TWO", "ONE"):
+        assert cli("pull", "-s", serial).code == 0
+    one.reboot(THIRD)
+    one.host_path(ARCHIVE_PATH).unlink()
+    assert wait_until(lambda: one.is_settled)
+    assert cli("pull", "-s", "ONE").code == 4
     assert tree_of(cli, "path", "latest") == KERNEL.archive_sha256
 
 
