@@ -73,10 +73,13 @@ class AdbServer:
                 raise
             except TransferError as error:
                 # No cable is to blame: an adb server answers this by itself.
-                error.hint = (
+                check = (
                     f"check that what listens at {self.address} is an adb server; if it is, it hangs: "
                     "`adb kill-server` ends it, and every adb session on this host with it"
                 )
+                # A server that had no time to answer need not hang.
+                more = "allow more with --timeout; if that does not help, "
+                error.hint = f"{more}{check}" if deadline.expired else check
                 raise
 
     def devices(self, deadline: Deadline) -> tuple[DeviceEntry, ...]:

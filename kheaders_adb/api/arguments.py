@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from kheaders_adb.device.device import Device
 from kheaders_adb.errors import DeviceError, UsageError
 
 E = TypeVar("E", bound=enum.Enum)
+T = TypeVar("T")
+R = TypeVar("R")
 
 Server = AdbServer | tuple[str, int] | str
 """An adb server: ours, its host and port, or its socket as ``adb -L`` takes it."""
@@ -182,18 +184,9 @@ def required_path(path: str | os.PathLike[str], name: str) -> Path:
     """
     if isinstance(path, str | os.PathLike):
         text = os.fspath(path)
-        if isinstance(text, str) and text and "\0" not in text and _is_bytes(text):
+        if isinstance(text, str) and text and _can_be_handed_on(text):
             return Path(text)
     raise UsageError(f"{name}: {path!r} is no path", hint="give a str or a Path")
-
-
-def _is_bytes(text: str) -> bool:
-    """Whether a name can be told to the system: a lone surrogate that stands for no byte cannot."""
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def text_of(text: str | None, name: str) -> str | None:
@@ -205,6 +198,36 @@ def text_of(text: str | None, name: str) -> str | None:
     if text is None or isinstance(text, str):
         return text
     raise UsageError(f"{name}: {text!r} is no text")
+
+
+def word_of(text: str, name: str) -> str:
+    """A text that a program can be given as an argument.
+
+    Raises:
+        UsageError: it is something else, or holds what no argument can.
+    """
+    if isinstance(text, str) and _can_be_handed_on(text):
+        return text
+    raise UsageError(f"{name}: {text!r} is no text")
+
+
+def _can_be_handed_on(text: str) -> bool:
+    """Whether it has a form in the system's own bytes."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
+def each(one: Callable[[T, str], R], values: Iterable[T], name: str) -> tuple[R, ...]:
+    """Several values, each of them as `one` has it.
+
+    Raises:
+        UsageError: they are none, or it is one text, whose letters are not meant.
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise UsageError(f"{name}: {values!r} is no list", hint="give a list or a tuple")
+    return tuple(one(value, name) for value in values)
 
 
 def choice(kind: type[E], value: E | str, name: str) -> E:

@@ -89,7 +89,7 @@ class Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """As typer's, which suggests names only of commands that are there already."""
         if args[:1] == ["help"]:
-            if len(args) == 1 or args[1].startswith("-"):
+            if len(args) == 1 or args[1].startswith("-") or args[1] == "help":
                 typer.echo(ctx.get_help())
                 raise typer.Exit
             args = [*args[1:], "--help"]

@@ -16,12 +16,29 @@ from kheaders_adb.cli import inputs
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.cli.process import disk_error
+from kheaders_adb.cli.words import require_values
 
 GROUPS: tuple[type[Any], ...] = (Target, StoreChoice, Output)
 
 
+def options_of(command: Any, context: Any) -> dict[str, bool]:
+    """Each option of a command, and whether a value follows it."""
+    return {
+        name: not (getattr(param, "is_flag", False) or getattr(param, "count", False))
+        for param in command.get_params(context)
+        if param.param_type_name == "option"
+        for name in (*param.opts, *param.secondary_opts)
+    }
+
+
 class Command(TyperCommand):
-    """A command whose help is ours."""
+    """A command whose help is ours, and none of whose options takes another for its value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As typer's."""
+        words = args[: args.index("--")] if "--" in args else args
+        require_values(words, options_of(self, ctx), ctx.command_path)
+        return super().parse_args(ctx, args)
 
     def get_help(self, ctx: Any) -> str:
         """The text of ``--help``."""
@@ -65,12 +82,11 @@ def command(
                 given[key] = _gather(group, given, before.get(group))
             try:
                 with _listening(given.values()):
-                    code = function(**given)
+                    raise typer.Exit(function(**given) or 0)
             except BrokenPipeError:  # of stderr
                 raise
             except OSError as error:
                 raise disk_error(error) from error
-            raise typer.Exit(code or 0)
 
         _show_as_options(run, function, hints, groups)
         app.command(name, cls=cls)(run)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kheaders_adb import settings
-from kheaders_adb.cli.command import Command
+from kheaders_adb.cli.command import Command, options_of
 from kheaders_adb.cli.console import Console, error_to_json
 from kheaders_adb.cli.groups import Output, StoreChoice, Target
 from kheaders_adb.cli.headers import (
@@ -21,7 +21,7 @@ from kheaders_adb.cli.headers import (
     OptimizeOption,
     tree_for,
 )
-from kheaders_adb.cli.piped import STDOUT, piped
+from kheaders_adb.cli.piped import is_stdout, piped, refuse_stdout
 from kheaders_adb.cli.projects import project_for
 from kheaders_adb.cli.used import say_used, used_to_json
 from kheaders_adb.cli.words import flags_of_clang
@@ -40,12 +40,7 @@ class WithClangFlags(Command):
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Turn what stands after ``--`` into values of a hidden option."""
         at = args.index("--") if "--" in args else len(args)
-        options = {
-            name: not getattr(param, "is_flag", False)
-            for param in self.get_params(ctx)
-            for name in (*param.opts, *param.secondary_opts)
-        }
-        ours, clangs = flags_of_clang(args[:at], options, ctx.command_path)
+        ours, clangs = flags_of_clang(args[:at], options_of(self, ctx), ctx.command_path)
         rest = [f"{_FOR_CLANG}={flag}" for flag in (*clangs, *args[at + 1 :])]
         # In front: after the sources, an option without its value could swallow the first of them.
         return super().parse_args(ctx, [*rest, *ours])
@@ -127,7 +122,7 @@ def compile_(
     )
     folders = (*(include_dirs or ()), *project.include_dirs)
     _look_at(folders, console)
-    if out == STDOUT and (len(sources) > 1 or dependencies):
+    if is_stdout(out) and (len(sources) > 1 or dependencies):
         raise UsageError(
             "-o - is for one object alone",
             hint="give a folder with -o" if len(sources) > 1 else "leave -MD out, or give a file",
@@ -168,15 +163,18 @@ def compile_(
         try:
             compiling = console.doing(StepKind.COMPILE, " ".join(map(str, sources)))
             with chosen.in_use(), compiling:
-                written = compile_programs(
-                    chosen.tree,
-                    programs,
-                    options,
-                    on_diagnostics,
-                    parallel=jobs or os.cpu_count() or 1,
-                )
-                if dependencies:
-                    chosen.settle()
+                try:
+                    written = compile_programs(
+                        chosen.tree,
+                        programs,
+                        options,
+                        on_diagnostics,
+                        parallel=jobs or os.cpu_count() or 1,
+                    )
+                finally:
+                    # Objects may have been written although others failed, or a signal came.
+                    if dependencies:
+                        chosen.settle()
         except CompileError as error:
             document(error=error_to_json(error))
             raise
@@ -207,6 +205,7 @@ def compdb(
     from kheaders_adb.untrusted import host_file
 
     console = Console.standard(output)
+    refuse_stdout(out, "-o")
     project = project_for(
         [source.parent for source in sources], console, verbose=output.verbose > 0
     )
@@ -288,7 +287,8 @@ def _object_for(source: Path, out: Path | None, count: int) -> Path:
     if count > 1:
         raise UsageError(
             f"{out} is not a folder, and {count} sources are compiled",
-            hint="make the folder first, or leave -o out",
+            hint=f"{'name a folder' if out.exists() else f'make the folder {out} first'}; "
+            "without -o each object is put beside its source",
         )
     return out
 

@@ -21,6 +21,7 @@ from kheaders_adb.cli import candidates
 from kheaders_adb.cli.candidates import Candidate, Given
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Output
+from kheaders_adb.cli.words import ALIASES
 from kheaders_adb.untrusted.text import printable
 
 
@@ -121,7 +122,7 @@ def complete(
         described: whether descriptions are wanted.
     """
     place = find_place(program, words)
-    kind, found = _fitting(program, place, words[-1], described=described)
+    kind, found = _fitting(place, words[-1], described=described)
     already = place.given.get(place.parameter.name, ()) if place.parameter is not None else ()
     return kind, [
         Candidate(place.glued + each.text, each.about)
@@ -130,9 +131,7 @@ def complete(
     ]
 
 
-def _fitting(
-    program: Any, place: Place, word: str, *, described: bool
-) -> tuple[Kind, Iterable[Candidate]]:
+def _fitting(place: Place, word: str, *, described: bool) -> tuple[Kind, Iterable[Candidate]]:
     found: Iterable[Candidate] = ()
     if place.is_for_clang:
         return Kind.FILES, found
@@ -141,8 +140,8 @@ def _fitting(
         return (source, found) if isinstance(source, Kind) else (Kind.WORDS, source(place.given))
     if place.command is not None and word.startswith("-"):
         found = _options(place.command)
-    elif place.command is program:
-        found = _commands(program, described=described)
+    elif hasattr(place.command, "list_commands"):
+        found = _commands(place.command, described=described)
     return Kind.WORDS, found
 
 
@@ -196,8 +195,10 @@ def find_place(program: Any, words: Sequence[str]) -> Place:
                 place.note(option, word.removeprefix(glued))
             else:
                 wanting = option
-        elif place.command is program:
-            place.command = program.get_command(None, word)
+        elif word == "help" and place.command is program:
+            continue
+        elif hasattr(place.command, "list_commands"):
+            place.command = place.command.get_command(None, ALIASES.get(word, word))
             if place.command is None:
                 return place
             options = _by_name(place.command)
@@ -208,7 +209,7 @@ def find_place(program: Any, words: Sequence[str]) -> Place:
     elif words[-1].startswith("-"):
         option, place.glued = _option_of(words[-1], options)
         place.parameter = option if place.glued else None
-    elif place.command is not program:
+    elif not hasattr(place.command, "list_commands"):
         place.parameter = place.next_argument()
     return place
 

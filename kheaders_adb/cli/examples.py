@@ -126,7 +126,9 @@ would remove 6.1.75 (484fa9ace699)
 would remove 1 kernel, 1 tree: 36 MiB would be freed; left: 1 kernel""",
     ),
     "pin": ("$ kheaders-adb pin @1A2B3C4D\npinned 6.6.30 (5a1d6c0f9e21)",),
-    "store": ("$ kheaders-adb store dir\n/home/me/.cache/kheaders-adb",),
+    "store": ("$ kheaders-adb store size\n88 MiB",),
+    "store dir": ("$ kheaders-adb store dir\n/home/me/.cache/kheaders-adb",),
+    "store size": ("$ kheaders-adb store size\n88 MiB",),
     "unpin": ("$ kheaders-adb unpin 6.6.30\nunpinned 6.6.30 (5a1d6c0f9e21)",),
 }
 """The examples of each command; of the program itself under the empty name."""

@@ -12,10 +12,13 @@ import typer
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import KernelIfNamed, Output, StoreChoice
 from kheaders_adb.cli.headers import CpuOption, LibbpfOption, OptimizeOption, staged_tree
+from kheaders_adb.cli.piped import refuse_stdout
 from kheaders_adb.cli.projects import project_for
 from kheaders_adb.cli.used import say_used, used_to_json
 from kheaders_adb.ebpf.stages import Stage
 from kheaders_adb.ebpf.variables import Shell
+from kheaders_adb.errors import UsageError
+from kheaders_adb.project import Project
 
 
 class Format(enum.StrEnum):
@@ -62,6 +65,7 @@ def cflags(
     from kheaders_adb.ebpf import flags
 
     console = Console.standard(output)
+    refuse_stdout(stamp, "--stamp")
     project = project_for([Path()], console, verbose=output.verbose > 0)
     chosen = staged_tree(store, kernel, project, console)
     if stage is Stage.BPF:
@@ -70,6 +74,8 @@ def cflags(
         found = flags.front_flags(chosen.tree, libbpf=chosen.libbpf(libbpf), optimize=optimize)
         found += [f"-I{folder}" for folder in project.include_dirs]
         found += [f"-D{define}" for define in project.defines]
+        if form is Format.SHELL and not output.json and stamp is None:
+            _require_words(project)
     stamped: dict[str, object] = {}
     if stamp is not None:
         from kheaders_adb.ebpf.stamp import write_stamp
@@ -87,6 +93,20 @@ def cflags(
             console.value(flags.format_json(found))
         case Format.MAKE:
             console.value(flags.format_make(found))
+
+
+def _require_words(project: Project) -> None:
+    """Make sure that a shell which splits what is printed, quotes or not, makes no flags of a file's words.
+
+    Raises:
+        UsageError: it would.
+    """
+    for flag in (*project.defines, *map(str, project.include_dirs)):
+        if any(char.isspace() for char in flag):
+            raise UsageError(
+                f"{project.path}: {flag!r} holds a blank, and `clang $(…)` would split it into flags",
+                hint="use --stamp FILE with `clang @FILE`, --format make or json, or `compile`",
+            )
 
 
 def env(

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from kheaders_adb._version import __version__
 from kheaders_adb.cli.console import PROGRAM, SCHEMA, Console, error_to_json, to_ascii_json
 from kheaders_adb.cli.groups import Output
+from kheaders_adb.cli.process import exit_code_of
 from kheaders_adb.errors import KheadersError, StoreError, UsageError
+from kheaders_adb.untrusted import host_file
 
 _LIBRARY = "kheaders_adb"
+_STEP = "opening the log"
 _COMMANDS = f"{_LIBRARY}.cli"
 _EVERY_RECORDS = {*vars(logging.makeLogRecord({})), "message"}
 
@@ -54,22 +60,24 @@ def _told() -> Iterator[None]:
     log = logging.getLogger(_COMMANDS)
     began_s = time.monotonic()
 
-    def ended(level: int, text: str, **fields: object) -> None:
-        duration_s = round(time.monotonic() - began_s, 6)
-        log.log(level, "%s", text, extra={"event": "ended", "duration_s": duration_s, **fields})
+    def ended(exit_code: int, text: str, **fields: object) -> None:
+        fields |= {"exit_code": exit_code, "duration_s": round(time.monotonic() - began_s, 6)}
+        level = logging.ERROR if exit_code else logging.INFO
+        log.log(level, "%s", text, extra={"event": "ended", **fields})
 
     log.info("%s %s", PROGRAM, __version__, extra={"event": "begun", "version": __version__})
     try:
         yield
+    except typer.Exit as done:
+        ended(done.exit_code, f"exit code {done.exit_code}" if done.exit_code else "done")
+        raise
     except KheadersError as error:
-        ended(logging.ERROR, str(error), error=error_to_json(error))
+        ended(exit_code_of(error), str(error), error=error_to_json(error))
         raise
     except BaseException as error:
         text = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else "interrupted"
-        ended(logging.ERROR, text)
+        ended(exit_code_of(error), text)
         raise
-    else:
-        ended(logging.INFO, "done")
 
 
 class _Lines(logging.Handler):
@@ -132,10 +140,24 @@ def _opened(path: Path) -> FileIO:
             "--log-json: - would be stdout, which is for the command's result",
             hint="name a file",
         )
+    kind = host_file.kind_of(path, step=_STEP)
+    if kind in (host_file.Kind.PIPE, host_file.Kind.SOCKET):
+        raise UsageError(
+            f"--log-json: {path} is {kind.value}, at which the program might wait for ever",
+            step=_STEP,
+            hint="name a file",
+        )
     try:
-        return FileIO(path, "w")
+        file = FileIO(path, "w", opener=_open_without_waiting)
+        os.set_blocking(file.fileno(), True)
+        return file
     except OSError as error:
         raise StoreError(
             f"--log-json: {path} cannot be written: {error.strerror or error}",
             hint="name a file in a folder that is there and that you may write to",
         ) from error
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    # It may have become a pipe meanwhile.
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY, 0o666)

@@ -103,7 +103,7 @@ def page_of(command: Any, context: Any) -> Page:
         usage=" ".join(piece.strip("{}") for piece in command.collect_usage_pieces(context)),
         summary=summary,
         paragraphs=tuple(paragraphs),
-        examples=EXAMPLES.get(context.command_path.partition(" ")[2].partition(" ")[0], ()),
+        examples=EXAMPLES.get(context.command_path.partition(" ")[2], ()),
         sections=tuple(section for section in sections if section.rows),
     )
 

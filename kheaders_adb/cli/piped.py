@@ -12,7 +12,27 @@ from kheaders_adb.cli.console import Console
 from kheaders_adb.errors import UsageError
 
 STDOUT = Path("-")
+# To clang, which runs as another process, these would be another file.
+_ALSO_STDOUT = tuple(map(Path, ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")))
 P = TypeVar("P", Path, Path | None)
+
+
+def is_stdout(out: Path | None) -> bool:
+    """Whether a user means stdout by a file's name."""
+    return out == STDOUT or out in _ALSO_STDOUT
+
+
+def refuse_stdout(out: Path | None, option: str) -> None:
+    """Refuse ``-`` where a file is needed, and its own name would be the surprise.
+
+    Raises:
+        UsageError: it is ``-``.
+    """
+    if out == STDOUT:
+        raise UsageError(
+            f"{option} - is no stdout here: this file is read again",
+            hint="name a file; one that is called - is ./-",
+        )
 
 
 @contextmanager
@@ -30,7 +50,7 @@ def piped(out: P, console: Console, *, name: str, what: str) -> Iterator[P | Pat
     Raises:
         UsageError: stdout is a terminal, or has something else to take.
     """
-    if out != STDOUT:
+    if not is_stdout(out):
         yield out
         return
     if console.wanted.json:

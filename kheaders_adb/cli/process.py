@@ -59,15 +59,15 @@ def guarded(function: Callable[[], int | None], wanted: Wanted) -> int:
             signal.signal(number, _end)
     try:
         return _told(function, console)
-    except BrokenPipeError:
+    except BrokenPipeError as error:
         # Whoever read our messages has gone; that is their business.
-        code = OutputError.READER_GONE
+        code = exit_code_of(error)
     except OutputError as error:
         with contextlib.suppress(BrokenPipeError):
             console.complain(error)
-        code = error.exit_code
+        code = exit_code_of(error)
     except Ended as ended:  # while the end was being told
-        code = 128 + ended.number
+        code = exit_code_of(ended)
     for stream in (sys.stdout, sys.stderr):
         let_go(stream)
     return code
@@ -80,7 +80,7 @@ def _told(function: Callable[[], int | None], console: Console) -> int:
         raise
     except KheadersError as error:
         console.error(error)
-        return error.exit_code
+        return exit_code_of(error)
     except (Ended, KeyboardInterrupt) as ended:
         number = ended.number if isinstance(ended, Ended) else signal.SIGINT
         for each in ENDING:
@@ -88,13 +88,24 @@ def _told(function: Callable[[], int | None], console: Console) -> int:
             if signal.getsignal(each) is _end:
                 signal.signal(each, signal.SIG_DFL)
         console.interrupted(ended, signal.Signals(number))
-        return 128 + number
+        return exit_code_of(ended)
     except OSError as error:
         console.error(disk_error(error))
-        return StoreError.exit_code
+        return exit_code_of(error)
     except Exception as error:
         console.bug(error, traceback.format_exc(), f"please report the lines above at {ISSUES}")
-        return KheadersError.exit_code
+        return exit_code_of(error)
+
+
+def exit_code_of(error: BaseException) -> int:
+    """The exit code of a program that this error, or signal, ended."""
+    if isinstance(error, Ended | KeyboardInterrupt):
+        return 128 + (error.number if isinstance(error, Ended) else signal.SIGINT)
+    if isinstance(error, BrokenPipeError):
+        return OutputError.READER_GONE
+    if isinstance(error, OSError):
+        return StoreError.exit_code
+    return error.exit_code if isinstance(error, KheadersError) else KheadersError.exit_code
 
 
 def disk_error(error: OSError) -> StoreError:

@@ -11,7 +11,7 @@ import typer
 from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import Kernel, Output, StoreChoice
 from kheaders_adb.cli.kernels import find_kernel, warn_of_broken
-from kheaders_adb.cli.piped import STDOUT, piped
+from kheaders_adb.cli.piped import is_stdout, piped
 from kheaders_adb.errors import StoreError, UsageError
 from kheaders_adb.steps import StepKind
 
@@ -216,13 +216,14 @@ def export(
     trees = store.open()
     record = find_kernel(trees, kernel, console, to_use=tree)
     if tree:
-        if file == STDOUT:
+        if is_stdout(file):
             raise UsageError("a tree is a folder, and no stdout", hint="give a folder with -o")
         with console.doing(StepKind.EXPORT, file):
             count = export_tree(trees, record, file)
         console.say(f"{file}: {count} files of {record.identity.release}")
     elif config:
-        count = export_config(trees, record, file)
+        with piped(file, console, name="config.gz", what="a config.gz") as place:
+            count = export_config(trees, record, place)
         console.say(f"{file}: {count} bytes, the configuration of {record.identity.release}")
     else:
         with piped(file, console, name="kheaders.tar.xz", what="an archive") as place:

@@ -24,24 +24,16 @@ MEANT = {
 }
 """What others call commands of ours that do something else than theirs, so that they are only suggested."""
 
-_MADE_ANYWAY = frozenset({"-c", "-S", "-E", "-emit-llvm"})
+_MADE_ANYWAY = frozenset({"-c", "-S", "-E", "-emit-llvm", "-fsyntax-only", "-target"})
 _NUMBER = re.compile(r"\d+(?:\.\d*)?|\.\d+")
-# Those of clang's front stage that nothing of ours begins like, but -s, of which no serial begins so.
-_CLANGS = re.compile(r"-W\S*|-w|-f\S+|-std=\S*|-pedantic(-errors)?|-ansi")
+# Warnings, the language, and what is switched off: none of them makes another kind of output, or a file.
+# Nothing of ours begins like these, but -s, of which no serial begins so.
+_CLANGS = re.compile(
+    r"-W[\w#+-]+(=[\w-]+)?|-w|-fno-[\w-]+|-std=[\w+]+|-pedantic(-errors)?|-ansi", re.ASCII
+)
 _WITH_VALUE = frozenset(
-    [
-        "-U",
-        "-include",
-        "-imacros",
-        "-isystem",
-        "-iquote",
-        "-idirafter",
-        "-isysroot",
-        "-x",
-        "-Xclang",
-        "-target",
-        "-mllvm",
-    ]
+    {"-U", "-include", "-imacros", "-isystem", "-iquote", "-idirafter", "-isysroot"}
+    | {"-x", "-Xclang", "-mllvm"}
 )
 
 
@@ -93,12 +85,14 @@ def flags_of_clang(
             clangs.append(word)
             continue
         if word.startswith("-") and word != "-" and not _is_ours(word, options):
-            raise UsageError(
-                f"no such option: {word}",
-                hint=f"leave it out: `{command}` makes no other kind of output"
-                if word in _MADE_ANYWAY
-                else f"if it is clang's: `{_moved(words, at - 1, command)}`; else see `{command} --help`",
-            )
+            if word in _MADE_ANYWAY:
+                hint = f"leave it out: `{command}` knows what to make, and for which target"
+            elif word.startswith("-M"):
+                hint = "for make there is -MD: it writes prog.d beside prog.o"
+            else:
+                moved = _moved(words, at - 1, command)
+                hint = f"if it is clang's: `{moved}`; else see `{command} --help`"
+            raise UsageError(f"no such option: {word}", hint=hint)
         ours.append(word)
         if options.get(word, False):
             ours += words[at : at + 1]
@@ -113,7 +107,33 @@ def _moved(words: Sequence[str], at: int, command: str) -> str:
 
 
 def _is_ours(word: str, options: Collection[str]) -> bool:
-    """Whether typer can read it: an option, perhaps with its value, or several short ones."""
+    """Whether typer is to read it: an option, perhaps with its value, or several short ones."""
     if word.startswith("--"):
         return True  # typer says what was meant by one that is misspelt
+    if word in _MADE_ANYWAY or word in _WITH_VALUE or word.startswith("-save-temps"):
+        return False
     return word in options or word[:2] in options
+
+
+def require_values(words: Sequence[str], options: Mapping[str, bool], command: str) -> None:
+    """Make sure that no option takes the next option for its value.
+
+    Args:
+        words: what stands before ``--``.
+        options: each option of the command, and whether a value follows it.
+        command: the command line so far, for messages.
+
+    Raises:
+        UsageError: one does; it says how a value of that form is given.
+    """
+    rest = iter(words)
+    for word in rest:
+        if not options.get(word, False):
+            continue
+        value = next(rest, "")
+        if value.partition("=")[0] in options:
+            joined = f"{word}={value}" if word.startswith("--") else f"{word}{value}"
+            raise UsageError(
+                f"{word} needs a value, and {value} is an option",
+                hint=f"a value of that form is given as {joined}; else see `{command} --help`",
+            )

@@ -21,6 +21,7 @@ from kheaders_adb.ebpf.flags import (
 from kheaders_adb.ebpf.headers import Arch, HeaderTree
 from kheaders_adb.ebpf.process import DEFAULT_LIMITS, Ended, Limits, finish, started
 from kheaders_adb.ebpf.programs import absent_folders, check_paths
+from kheaders_adb.ebpf.workplace import temporary_folder
 from kheaders_adb.errors import CompileError, UsageError
 from kheaders_adb.parallel import in_parallel
 from kheaders_adb.untrusted import host_file
@@ -103,9 +104,15 @@ def _compile(
     on_diagnostics: Diagnostics,
     stop: threading.Event,
 ) -> Path:
-    if host_file.kind_of(output, step=f"compiling {source}") not in (None, Kind.FILE):
-        # A device such as /dev/null must not be replaced by a file.
-        _stages(tree, source, output, options, on_diagnostics, stop)
+    kind = host_file.kind_of(output, step=f"compiling {source}")
+    if kind not in (None, Kind.FILE) or output.parts[:2] in (("/", "dev"), ("/", "proc")):
+        # Neither a device such as /dev/null nor a link such as /dev/stderr, whatever it leads to, must be
+        # replaced by a file; and /dev/fd/3 is another one to clang.
+        with temporary_folder(f"compiling {source}") as folder:
+            made = folder / "object.o"
+            _stages(tree, source, made, options, on_diagnostics, stop)
+            with host_file.writing(output, step=f"compiling {source}"):
+                output.write_bytes(made.read_bytes())
         return output
     with drafted(output) as draft:
         # Before clang says it in its own way, of a name that is not the user's.
@@ -227,6 +234,12 @@ def _stages(
                 ]
                 bounds = reads.Bounds((tree.root, SHIMS, *_libbpf(options)), given)
                 read = reads.check_reads(listing, graph, source, bounds, compilers)
+                if b"target triple" not in parsed.code:
+                    raise CompileError(
+                        "clang has read the program and made nothing of it",
+                        step=step,
+                        hint="leave out flags that ask for something else, such as -fsyntax-only",
+                    )
                 if tree.arch is Arch.ARM:
                     _refuse_pointers(parsed.code, step)
                 cleaned = assembly.clean(parsed.code, read.holds)

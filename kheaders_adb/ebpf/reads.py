@@ -28,6 +28,8 @@ _NAMING = (
     *("-isystem-after", "-isystem", "-iquote", "-idirafter", "-include", "-imacros", "-I"),
     *("-resource-dir=", "-resource-dir", "--include-directory=", "--include-directory"),
 )
+# Such as make something else than code, or have clang do something else.
+_OF_OTHER_KINDS = r"-E|-o.*|-fsyntax-only|-emit-(ast|pch)|--analyze|-###|--?(version|help)"
 # Such as write another list, or write it in other ways.  Compiled when there are flags to look at.
 _OF_OUR_LIST = (
     r"-M|-MM|-MD|-MMD|-MG|-MV|-MF.*|-Wp,-M.*|--dependencies|--(user|write)-.*dependencies"
@@ -319,6 +321,12 @@ def named_by_flags(extra: Sequence[str]) -> list[Path]:
                 f"{flag} cannot be given to clang: the list of dependencies is needed here",
                 step="compiling",
                 hint="give -MD before --, for prog.d beside prog.o",
+            )
+        if re.fullmatch(_OF_OTHER_KINDS, flag):
+            raise UsageError(
+                f"{flag} cannot be given to clang: an object is what is made here",
+                step="compiling",
+                hint="leave it out; -o before -- says where the object goes",
             )
         name = next((name for name in _NAMING if flag.startswith(name)), None)
         if name is None:

@@ -74,11 +74,14 @@ def import_archive(
     claim = claim or Claim()
     config = claim.config_text(limits)
 
+    before: list[KernelRecord] = []
+
     def judge(facts: ArchiveFacts) -> Judged:
         # Not before the file is found: this fails where the folder that one is in has been removed.
         source = HeaderSource(SourceKind.FILE, str(path.absolute()))
         require_kheaders(facts)
         identity = claim.identity(config, facts)
+        before.extend(filter(None, [store.find_kernel(identity.key)]))
         if claim.is_empty:
             return Judged(identity, Verdict(Level.UNMATCHED), source)
         symbols = None if config is None else parse_config(config, claim.config_name)
@@ -115,6 +118,13 @@ def import_archive(
     if on_note is not None:
         for note in stager.notes:
             on_note(note)
+        for other in before:
+            # Where nothing but the release is known, archives of several builds have one key.
+            if other.archive.sha256 != record.archive.sha256:
+                on_note(
+                    f"it takes the place of another archive that says the same of itself "
+                    f"(sha256 {other.archive.sha256[:12]}…), which no name means any more"
+                )
     return record
 
 

@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from kheaders_adb.errors import StoreError, UsageError
@@ -126,7 +127,9 @@ def _refresh(store: Lookup, path: Path) -> None:
 
 
 def _path(store: Lookup, name: str) -> Path:
-    return store.root / paths.NAMES / paths.device_file_name(name)
+    # A colon or a percent sign, as of a serial, is something else to make.
+    digest = sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return store.root / paths.NAMES / f"{digest}.json"
 
 
 def _may_write(folder: Path) -> bool:

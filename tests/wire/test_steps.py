@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import signal
-import subprocess
-import termios
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from tests.watched import Watched, lines_drawn, watching
 
 from .cases import LISTING, READ
 from .client import store_problems
@@ -38,60 +37,28 @@ def cli(server: Server, tmp_path: Path) -> Cli:
 def slow(server: Server) -> Device:
     """A device that takes its time for everything, and needs root and a module."""
     device = server.add_device("PHONE", uid=2000, su=Su.MAGISK, headers=Headers.MODULE)
-    for service, offset in ((LISTING, 4), (SCRIPTS, 4), (SCRIPTS, 100_000)):
-        server.inject(Action.CALL, service, offset, repeat=True, call=lambda: time.sleep(SLOW_S))
+    slow_down(server)
     return device
 
 
-@dataclass(slots=True)
-class Watched:
-    """A command whose stderr is a terminal."""
-
-    process: subprocess.Popen[str]
-    master: int
-    _shown: bytearray = field(default_factory=bytearray)
-
-    def shown(self) -> str:
-        """All that was shown until its end."""
-        with contextlib.suppress(OSError):  # how a terminal ends that nobody has open any more
-            while data := os.read(self.master, 65536):
-                self._shown += data
-        return self._shown.decode()
-
-    def shown_until(self, wanted: str) -> None:
-        """Wait until something is shown."""
-        while wanted not in self._shown.decode(errors="ignore"):
-            self._shown += os.read(self.master, 65536)
+def slow_down(server: Server) -> None:
+    for service, offset in ((LISTING, 4), (SCRIPTS, 4), (SCRIPTS, 100_000)):
+        server.inject(Action.CALL, service, offset, repeat=True, call=lambda: time.sleep(SLOW_S))
 
 
 @contextmanager
 def on_terminal(
-    cli: Cli, *arguments: str, columns: int = 80, environ: Mapping[str, str] | None = None
+    cli: Cli,
+    *arguments: str,
+    columns: int = 80,
+    environ: Mapping[str, str] | None = None,
+    is_paused: bool = False,
 ) -> Iterator[Watched]:
-    master, slave = os.openpty()
-    termios.tcsetwinsize(slave, (24, columns))
-    with subprocess.Popen(
-        cli.argv(*arguments),
-        env={**cli.env, "TERM": "xterm", **(environ or {})},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=slave,
-        text=True,
-    ) as process:
-        os.close(slave)
-        try:
-            yield Watched(process, master)
-        finally:
-            process.kill()
-            os.close(master)
-
-
-def lines_drawn(shown: str) -> list[str]:
-    """What stood in the line one after another, without seconds and bars."""
-    texts = [
-        re.sub(r"( \d+ s|: +\d+%.*)$", "", text) for text in re.findall(r"\r([^\r\n\x1b]+)", shown)
-    ]
-    return list(dict.fromkeys(texts))
+    """The command line, watched."""
+    env = {**cli.env, "TERM": "xterm", **(environ or {})}
+    argv = cli.argv(*arguments)
+    with watching(argv, env, columns=columns, is_paused=is_paused) as watched:
+        yield watched
 
 
 def test_a_cold_pull_of_a_slow_device_shows_its_steps(cli: Cli, slow: Device) -> None:
@@ -102,8 +69,11 @@ def test_a_cold_pull_of_a_slow_device_shows_its_steps(cli: Cli, slow: Device) ->
         "looking for the device",
         "PHONE: looking at the kernel",
         "PHONE: becoming root",
+        "PHONE: looking for the headers",
         "PHONE: loading /vendor/lib/modules/kheaders.ko",
         f"PHONE: reading {ARCHIVE_PATH}",
+        "PHONE: checking the headers",
+        "PHONE: staging the headers",
     ]
     # What is said has lines of its own, and nothing is left of the other one.
     said = [line.rpartition("\x1b[K")[2] for line in shown.split("\r\n")]
@@ -155,6 +125,21 @@ def test_an_error_has_a_clean_line_too(cli: Cli, server: Server) -> None:
         shown = watched.shown()
         assert watched.process.wait(30) == 7
     assert f"{WIPE}kheaders-adb: error: PHONE: " in shown
+
+
+def test_a_paused_terminal_stops_no_conversation(cli: Cli, server: Server) -> None:
+    server.add_device("PHONE")
+    slow_down(server)
+    with on_terminal(cli, "pull", is_paused=True) as watched:
+        until_s = time.monotonic() + 30
+        while not list(cli.store.glob("kernels/*")):
+            assert time.monotonic() < until_s, "still waiting for the terminal"
+            time.sleep(0.1)
+        # The first one ends the message that waits, the second one the word about that.
+        for _ in range(2):
+            watched.process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+        assert watched.process.wait(5) in (128 + signal.SIGTERM, -signal.SIGTERM)
 
 
 def test_v_says_each_step_with_its_time(cli: Cli, device: Device) -> None:
@@ -219,6 +204,62 @@ def test_the_log_has_the_error(cli: Cli, tmp_path: Path) -> None:
     assert cli("pull", "--log-json", str(path)).code == 3
     last = json.loads(path.read_text().splitlines()[-1])
     assert (last["event"], last["level"], last["error"]["exit_code"]) == ("ended", "error", 3)
+    assert last["exit_code"] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "level", "message"),
+    [
+        (("path", "--exists"), 2, "error", "exit code 2"),
+        (("doctor",), 3, "error", "exit code 3"),
+        (("list",), 0, "info", "done"),
+    ],
+)
+def test_the_log_ends_with_the_exit_code(
+    cli: Cli, tmp_path: Path, arguments: tuple[str, ...], code: int, level: str, message: str
+) -> None:
+    path = tmp_path / "log"
+    assert cli(*arguments, "--log-json", str(path)).code == code
+    last = json.loads(path.read_text().splitlines()[-1])
+    assert (last["exit_code"], last["level"], last["message"]) == (code, level, message)
+    assert last["duration_s"] > 0
+
+
+def test_the_log_of_what_a_signal_ended_has_its_exit_code(
+    cli: Cli, server: Server, tmp_path: Path
+) -> None:
+    path = tmp_path / "log"
+    server.add_device("PHONE")
+    server.inject(Action.STALL, READ, 100_000)
+    with cli.running("pull", "--log-json", str(path)) as process:
+        until_s = time.monotonic() + 30
+        while not (path.exists() and '"step": "read"' in path.read_text()):
+            assert time.monotonic() < until_s
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    last = json.loads(path.read_text().splitlines()[-1])
+    assert (last["exit_code"], last["message"]) == (128 + signal.SIGTERM, "interrupted")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_log_is_no_pipe_and_no_socket(
+    cli: Cli, server: Server, device: Device, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "x"
+    if kind == "pipe":
+        os.mkfifo(path)
+    with socket.socket(socket.AF_UNIX) as listening:
+        if kind == "socket":
+            listening.bind(os.fspath(path))
+        done = cli("pull", "--log-json", str(path))
+    assert (done.code, server.log) == (2, []), done.err
+    assert f"--log-json: {path} is a {kind}, at which the program might wait for ever" in done.err
+
+
+def test_a_log_may_be_a_device(cli: Cli, device: Device) -> None:
+    done = cli("pull", "--log-json", "/dev/null")
+    assert done.code == 0, done.err
 
 
 @pytest.mark.parametrize(("name", "code"), [("-", 2), ("absent/log", 8), (".", 8)])

@@ -217,10 +217,12 @@ def test_an_import_is_matched_with_what_is_said(store: kheaders_adb.Store, tmp_p
         ),
         ("import_", {"file": "\ud800"}, "file: .* is no path"),
         ("gc", {"max_age_s": 10**400}, "max_age_s: an int of .* is no number"),
+        ("gc", {"keep_latest": -(1 << 9999)}, "keep_latest: an int of .* is no whole number"),
         ("gc", {"max_age_s": True}, "max_age_s: True is no number"),
         ("gc", {"max_kernels": True}, "max_kernels: True is no whole number"),
     ],
-    ids=str,
+    # Python writes no int of more than some thousand digits.
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_makes_no_sense_is_a_usage_error(
     store: kheaders_adb.Store, inside: Opened, method: str, arguments: dict[str, Any], said: str
@@ -230,11 +232,6 @@ def test_what_makes_no_sense_is_a_usage_error(
     with pytest.raises(UsageError, match=said):
         getattr(store, method)(**arguments)
     assert digest_of_folder(store.folder) == before
-
-
-def test_a_number_that_python_cannot_write(store: kheaders_adb.Store) -> None:
-    with pytest.raises(UsageError, match=r"keep_latest: an int of \d+ bits is no whole number"):
-        store.gc(keep_latest=-(10**5000))
 
 
 @pytest.mark.parametrize("folder", [7, b"bytes", "", "a\0b", "\ud800"], ids=str)

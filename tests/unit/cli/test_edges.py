@@ -41,6 +41,11 @@ compile prog.bpf.c -U FOO
 compile -include x.h prog.bpf.c -o y.o
 compile -c prog.bpf.c
 compile -Q prog.bpf.c
+compile -emit-llvm prog.bpf.c
+compile prog.bpf.c -save-temps
+compile -target bpf prog.bpf.c
+compile prog.bpf.c -fpack-struct -Wall
+compile prog.bpf.c -Wp,-o,x
 compile -Wall absent.c
 compile prog.bpf.c prog.bpf.c -o -
 compile prog.bpf.c -MD -o -
@@ -48,6 +53,16 @@ compile prog.bpf.c --json -o -
 compile prog.bpf.c -o absent/prog.o
 export --tree -o -
 export --json -o -
+export --config --json -o -
+compdb prog.bpf.c -o -
+cflags --stamp -
+pull --log-json --refresh
+pull -s --json
+export -o --tree
+compile prog.bpf.c -MMD
+compile prog.bpf.c prog.bpf.c -o out/
+compile prog.bpf.c -- -E
+compile prog.bpf.c -- -o x
 """
 
 
@@ -113,6 +128,7 @@ OPTIONS = {"-s": True, "-o": True, "-D": True, "-O": True, "-g": False, "-g0": F
     ("given", "ours", "clangs"),
     [
         ("prog.c -Wall", "prog.c", "-Wall"),
+        ("-Werror=format -Wno-c++-compat x.c", "x.c", "-Werror=format -Wno-c++-compat"),
         ("-std=gnu11 -fno-builtin x.c -w", "x.c", "-std=gnu11 -fno-builtin -w"),
         ("-o -Wall x.c", "-o -Wall x.c", ""),
         ("-s -std=x x.c", "-s -std=x x.c", ""),
@@ -174,6 +190,46 @@ def test_an_object_on_stdout(piped: Bytes, tool: Tool) -> None:
     assert (failed.returncode, failed.stdout) == (9, b"")
 
 
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_stdout_by_its_other_names(piped: Bytes, name: str) -> None:
+    words = ("compile", "prog.bpf.c", "--kernel", "6.1.0-mini", "-o")
+    assert piped(*words, name).stdout == piped(*words, "-").stdout != b""
+
+
+def test_an_object_into_a_pipe_of_the_shells(clang: Path, tool: Tool) -> None:
+    command = f"{shlex.quote(str(TOOL))} compile prog.bpf.c --kernel 6.1.0-mini -o >(cat >copy)"
+    subprocess.run(
+        ["bash", "-c", f"{command}; status=$?; wait; sleep 0.2; exit $status"],
+        cwd=tool.folder,
+        env={**os.environ, "KHEADERS_ADB_STORE": str(tool.store), "CLANG": str(clang)},
+        check=True,
+    )
+    assert tool("compile", "prog.bpf.c", "--kernel", "6.1.0-mini", CLANG=str(clang)).code == 0
+    assert (tool.folder / "copy").read_bytes() == (tool.folder / "prog.bpf.o").read_bytes()
+
+
+def test_what_makes_no_code_leaves_the_object_as_it_is(clang: Path, tool: Tool) -> None:
+    words = ("compile", "prog.bpf.c", "--kernel", "6.1.0-mini")
+    assert tool(*words, CLANG=str(clang)).code == 0
+    made = (tool.folder / "prog.bpf.o").read_bytes()
+    for flags, code in ((["-fsyntax-only"], 2), (["-Wp,-fsyntax-only"], 9)):
+        done = tool(*words, "--", *flags, CLANG=str(clang))
+        assert done.code == code, done.err
+    assert "made nothing of it" in done.err
+    assert (tool.folder / "prog.bpf.o").read_bytes() == made
+
+
+@pytest.mark.parametrize("line", ['defines = ["A=1 -fplugin=x.so"]', 'include_dirs = ["a -Ib"]'])
+def test_a_projects_words_become_no_flags_in_a_shell(tool: Tool, line: str) -> None:
+    (tool.folder / ".kheaders.toml").write_text(line)
+    done = tool("cflags", "latest")
+    assert (done.code, done.out) == (2, "")
+    assert "holds a blank" in done.err
+    assert tool("cflags", "latest", "--format", "make").code == 0
+    assert tool("cflags", "latest", "--stamp", "flags").code == 0
+    assert tool("cflags", "latest", "--stage", "bpf").code == 0
+
+
 def test_an_archive_on_stdout(piped: Bytes, tool: Tool) -> None:
     assert piped("export", "6.1.0-mini", "-o", "a.tar.xz").returncode == 0
     done = piped("export", "6.1.0-mini", "-o", "-")
@@ -223,6 +279,7 @@ def test_other_names_of_commands(run: Run, store_path: Path) -> None:
     assert run("ls") == run("list")
     assert run("help") == run("--help")
     assert run("help", "pull") == run("pull", "--help")
+    assert run("help", "help") == run("--help")
     assert run("help", "store", "dir") == run("store", "dir", "--help")
     assert run("rm", "6.1").code == 0
     assert Store.open(store_path).records() == []

@@ -26,7 +26,7 @@ LETTERS = 5
 def test_every_command_has_an_example_of_itself() -> None:
     program = typer.main.get_command(app)
     names = program.list_commands(None)  # type: ignore[attr-defined]
-    assert EXAMPLES.keys() == {"", *names}
+    assert {name.partition(" ")[0] for name in EXAMPLES} == {"", *names}
     for name, blocks in EXAMPLES.items():
         assert blocks
         for block in blocks:

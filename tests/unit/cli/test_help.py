@@ -52,9 +52,7 @@ def test_help_fits_the_terminal_and_has_no_colour(
         lines = out.splitlines()
         assert max(map(len, lines)) <= 80, name
         # Words are not broken, and what a terminal shows keeps its lines.
-        shown = {
-            f"  {line}" for text in EXAMPLES[name.partition(" ")[0]] for line in text.splitlines()
-        }
+        shown = {f"  {line}" for text in EXAMPLES[name] for line in text.splitlines()}
         long = [line for line in lines if len(line) > columns and line not in shown]
         assert not [line for line in long if len(line.split()) > 2]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import termios
+import threading
 import time
 from collections.abc import Callable
 
@@ -55,13 +57,28 @@ def test_a_short_step_is_not_shown(
     assert terminal.shown() == ""
 
 
+def test_what_follows_something_shown_is_shown_however_short(
+    console: MakeConsole, terminal: Terminal
+) -> None:
+    found = console({**XTERM, "NO_COLOR": "1"})
+    with found.status() as line, Steps(line.on_step, "X1") as steps:
+        steps.begin(StepKind.SOURCE)
+        shown = shown_until(terminal, StepKind.SOURCE.doing)
+        found.announce("loading")
+        for kind in (StepKind.CHECK, StepKind.STAGE):
+            steps.begin(kind)
+    shown += terminal.shown()
+    assert re.findall(r"\rX1: (\w+) the headers", shown) == ["checking", "staging"]
+    assert shown.endswith(WIPE)
+
+
 def test_the_seconds_tick(console: MakeConsole, terminal: Terminal) -> None:
     with console(XTERM).doing(StepKind.GC):
         shown_until(terminal, " 1 s\x1b[K\r")
         assert terminal.shown() == ""  # drawn only if there is something new
 
 
-@pytest.mark.parametrize("columns", [10, 40, 80])
+@pytest.mark.parametrize("columns", [4, 10, 40, 80])
 @pytest.mark.parametrize("serial", ["X1", "電" * 60])
 @pytest.mark.parametrize("has_size", [False, True])
 def test_it_fits_the_terminal(
@@ -145,3 +162,60 @@ def test_nothing_where_it_is_not_wanted(
             assert (line.on_step, line.on_progress) == (None, None)
             time.sleep(0.05)
     assert terminal.shown() == ""
+
+
+def test_a_figure_that_does_not_fit_is_left_out_whole(
+    console: MakeConsole, terminal: Terminal
+) -> None:
+    terminal.resize(8)
+    with console(XTERM).doing(StepKind.READ) as line:
+        assert line.on_progress is not None
+        line.on_progress(49, 100)
+        assert shown_until(terminal, "\x1b[K") == "\r... 49%\x1b[K"
+        assert shown_until(terminal, "\x1b[K") == "\rreading\x1b[K"
+
+
+def test_nobody_waits_for_a_line_that_is_being_drawn(terminal: Terminal) -> None:
+    drawing, go_on = threading.Event(), threading.Event()
+
+    def width() -> int:
+        drawing.set()
+        go_on.wait(60)
+        return 80
+
+    try:
+        with status.StatusLine(terminal.file, width) as line:
+            steps = Steps(line.on_step, "X1")
+            steps.begin(StepKind.READ)
+            assert drawing.wait(20)
+            began_s = time.monotonic()
+            steps.begin(StepKind.GC)
+            assert line.on_progress is not None
+            line.on_progress(1, 2)
+            steps.end()
+            assert time.monotonic() - began_s < 0.1, "who works does not wait at all"
+            with line.aside():
+                terminal.file.write("said")
+        assert time.monotonic() - began_s < 10
+    finally:
+        go_on.set()
+    assert terminal.shown() == "said", "nothing comes after the end"
+
+
+def test_nothing_is_drawn_on_a_terminal_that_is_paused(
+    console: MakeConsole, terminal: Terminal
+) -> None:
+    fd = terminal.file.fileno()
+    with console(XTERM).doing(StepKind.GC) as line:
+        shown_until(terminal, StepKind.GC.doing)
+        termios.tcflow(fd, termios.TCOOFF)
+        began_s = time.monotonic()
+        with line.aside():
+            pass
+        time.sleep(1.2)  # for the seconds to change
+        with line.aside():
+            pass
+        assert time.monotonic() - began_s < 1.35, "the turn was free"
+        termios.tcflow(fd, termios.TCOON)
+        shown_until(terminal, f"{StepKind.GC.doing} 1 s")
+    assert terminal.shown() == WIPE

@@ -285,7 +285,7 @@ def test_a_clang_without_bpf_is_told_from_a_bad_program(
     clang = script(
         tmp_path / "clang",
         'case "$*" in --version) echo "Apple clang version 16.0.0";; -print-targets) echo "  x86";;\n'
-        '*"-target bpf"*) echo "error: unable to create target" >&2; exit 1;; *) echo code;; esac\n'
+        '*"-target bpf"*) echo "error: unable to create target" >&2; exit 1;; *) echo target triple;; esac\n'
         # It tells what it has read, as every clang does.
         'for word; do test "$before" = -MF && echo "_:" > "$word"; before=$word; done; exit 0',
     )

@@ -48,6 +48,17 @@ def test_without_a_word_it_is_compared_with_nothing(store: Store) -> None:
     assert record.verdict.checks == ()
 
 
+def test_one_that_takes_anothers_place_says_so(store: Store, tmp_path: Path) -> None:
+    """A release does not tell builds apart, and nothing else is known."""
+    other = with_autoconf(tmp_path / "other.tar.xz", lambda text: text + b"#define CONFIG_O 1\n")
+    told: list[str] = []
+    for path in (SMALL, SMALL, other):
+        assert told == []
+        record = import_archive(path, store, on_note=told.append)
+    assert [found.tree for found in store.records()] == [record.tree]
+    assert [note for note in told if "takes the place of another archive" in note]
+
+
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_a_configuration_says_nothing_of_release_and_machine(
     store: Store, pack: Callable[[bytes], bytes]
