@@ -234,11 +234,6 @@ def test_what_makes_no_sense_is_a_usage_error(
     assert digest_of_folder(store.folder) == before
 
 
-def test_a_number_that_python_cannot_write(store: kheaders_adb.Store) -> None:
-    with pytest.raises(UsageError, match=r"keep_latest: an int of \d+ bits is no whole number"):
-        store.gc(keep_latest=-(10**5000))
-
-
 @pytest.mark.parametrize("folder", [7, b"bytes", "", "a\0b", "\ud800"], ids=str)
 def test_a_folder_that_is_none(folder: Any) -> None:
     with pytest.raises(UsageError, match=r"folder: .* is no path"):
