@@ -97,12 +97,19 @@ class Bookkeeper:
             what = "the kernel's configuration is not kept"
             self._write(path, configs.pack(text), what, mode=0o444)
 
-    def turn(self, key: str, *, is_staged_now: bool = False) -> None:
+    def turn(self, key: str | None, *, is_staged_now: bool = False) -> None:
         """Note that a kernel is the one last used, and what names mean from now on.
+
+        Args:
+            key: the kernel; None for one that no device uses, as what is imported.
+            is_staged_now: whether its tree is new.
 
         Raises:
             StoreError: it was staged now, and the disk failed.
         """
+        if key is None:
+            self.names()
+            return
         from kheaders_adb.store import turns
         from kheaders_adb.store.lookup import Lookup
 

@@ -10,7 +10,7 @@
     devices/<serial>.json         last boot_id → kernel key
     configs/<sha256>.gz           a kernel's configuration, by the sha256 of its text
     names/<…>.json                what the names mean that something was built with
-    used/<number>-<key>           the order in which kernels were last used through a device, or imported
+    used/<number>-<key>           the order in which kernels were last used through a device
     pins/<key>                    kernels that gc never removes
     sizes/<tree>                  what a tree takes on the disk, as it was last counted
     changes/<…>.json              what living or killed runs have changed on devices

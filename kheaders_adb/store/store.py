@@ -334,7 +334,7 @@ class Store(Lookup):
             record_kernel(self, record)
             # Within the lock under which the record is there, or gc might take it for nobody's.
             self._books.config(record.identity.config_sha256, config)
-            self._books.turn(record.key, is_staged_now=True)
+            self._books.turn(record.key if record.serial else None, is_staged_now=True)
             self._books.use(self.tree_path(record.tree), self.kernel_path(record.key))
 
     def amend(self, old: KernelRecord, new: KernelRecord) -> bool:

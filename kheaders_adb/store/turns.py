@@ -1,4 +1,4 @@
-"""In which order kernels were last used through a device, or imported: what ``latest`` goes by.
+"""In which order kernels were last used through a device: what ``latest`` goes by.
 
 Each kernel has an empty file ``used/<number>-<key>``, and a use gives it the next number.  No clock is asked:
 one that is put back would make what is used now look older than what was used before.  That one device runs

@@ -118,7 +118,7 @@ def test_a_pull_that_fails_leaves_latest_as_it_was(server: Server, cli: Cli) -> 
 def test_the_kernel_last_used_is_compiled_against_and_it_is_said_which(
     server: Server, cli: Cli, tmp_path: Path
 ) -> None:
-    """Pulled, pulled again from what is staged, imported: each counts as the last one."""
+    """Pulled, or pulled again from what is staged, but not imported: that is for no device."""
     for serial, kernel in (("ONE", KERNEL), ("TWO", OTHER), ("TWIN", KERNEL)):
         server.add_device(serial, kernel=kernel)
     imported = tmp_path / "rebuilt.tar.xz"
@@ -127,15 +127,17 @@ def test_the_kernel_last_used_is_compiled_against_and_it_is_said_which(
     steps = [
         (("pull", "-s", "ONE"), "of ONE"),
         (("pull", "-s", "TWO"), "of TWO"),
-        (("import", str(imported)), "imported"),
+        (("import", str(imported)), "of TWO"),
         (("pull", "-s", "ONE"), "of ONE"),
         (("pull", "-s", "TWIN"), "of TWIN"),
         (("compdb", "-s", "TWO", "-o", str(tmp_path / "db"), str(tmp_path / "x.c")), "of TWO"),
     ]
     staged = set()
+    before: dict[str, str] = {}
     for words, whose in steps:
-        before = json.loads(cli(*words, "--json").out)["kernel"]
-        staged.add(before["key"])
+        kernel = json.loads(cli(*words, "--json").out)["kernel"]
+        staged.add(kernel["key"])
+        before = before if words[0] == "import" else kernel
         shown = json.loads(cli("path", "--json").out)
         assert shown["kernel"]["key"] == before["key"]
         for command in (("compile", str(tmp_path / "x.c")), ("cflags",), ("env",)):
