@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Protocol, TypeVar
 
 from kheaders_adb import settings
@@ -18,6 +20,8 @@ from kheaders_adb.device.device import Device
 from kheaders_adb.errors import DeviceError, UsageError
 
 E = TypeVar("E", bound=enum.Enum)
+T = TypeVar("T")
+R = TypeVar("R")
 
 Server = AdbServer | tuple[str, int] | str
 """An adb server: ours, its host and port, or its socket as ``adb -L`` takes it."""
@@ -65,7 +69,7 @@ def finding(
         UsageError: `device` is no device, or has a server of its own and `server` is given; or `timeout_s`
             is no time.
     """
-    deadline = settings.deadline(timeout_s and seconds(timeout_s, "timeout_s"))
+    deadline = deadline_of(timeout_s)
     if not isinstance(device, Device):
         yield _finder(device, server, deadline), deadline
         return
@@ -180,7 +184,7 @@ def required_path(path: str | os.PathLike[str], name: str) -> Path:
     """
     if isinstance(path, str | os.PathLike):
         text = os.fspath(path)
-        if isinstance(text, str) and text and "\0" not in text:
+        if isinstance(text, str) and text and _can_be_handed_on(text):
             return Path(text)
     raise UsageError(f"{name}: {path!r} is no path", hint="give a str or a Path")
 
@@ -194,6 +198,36 @@ def text_of(text: str | None, name: str) -> str | None:
     if text is None or isinstance(text, str):
         return text
     raise UsageError(f"{name}: {text!r} is no text")
+
+
+def word_of(text: str, name: str) -> str:
+    """A text that a program can be given as an argument.
+
+    Raises:
+        UsageError: it is something else, or holds what no argument can.
+    """
+    if isinstance(text, str) and _can_be_handed_on(text):
+        return text
+    raise UsageError(f"{name}: {text!r} is no text")
+
+
+def _can_be_handed_on(text: str) -> bool:
+    """Whether it has a form in the system's own bytes."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
+def each(one: Callable[[T, str], R], values: Iterable[T], name: str) -> tuple[R, ...]:
+    """Several values, each of them as `one` has it.
+
+    Raises:
+        UsageError: they are none, or it is one text, whose letters are not meant.
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise UsageError(f"{name}: {values!r} is no list", hint="give a list or a tuple")
+    return tuple(one(value, name) for value in values)
 
 
 def choice(kind: type[E], value: E | str, name: str) -> E:
@@ -217,9 +251,19 @@ def seconds(value: float | None, name: str) -> float:
     """
     if value is None:
         return 0.0
-    if isinstance(value, int | float) and 0 <= value < float("inf"):
+    # An int may be more than any float.
+    if _is_number(value, int | float) and 0 <= value <= sys.float_info.max:
         return float(value)
-    raise UsageError(f"{name}: {value!r} is no number of seconds")
+    raise UsageError(f"{name}: {_shown(value)} is no number of seconds")
+
+
+def deadline_of(timeout_s: float | None) -> Deadline:
+    """The deadline for everything that follows, starting now.
+
+    Raises:
+        UsageError: `timeout_s` is no time.
+    """
+    return settings.deadline(None if timeout_s is None else seconds(timeout_s, "timeout_s"))
 
 
 def whole(value: int | None, name: str) -> int | None:
@@ -228,6 +272,18 @@ def whole(value: int | None, name: str) -> int | None:
     Raises:
         UsageError: it is something else.
     """
-    if value is None or (isinstance(value, int) and value >= 0):
+    if value is None or (_is_number(value, int) and value >= 0):
         return value
-    raise UsageError(f"{name}: {value!r} is no whole number from 0 up")
+    raise UsageError(f"{name}: {_shown(value)} is no whole number from 0 up")
+
+
+def _shown(value: object) -> str:
+    # Python writes no int of more than some thousand digits.
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"an int of {value.bit_length()} bits"
+    return repr(value)
+
+
+def _is_number(value: object, kind: type | UnionType) -> bool:
+    """Whether it is of that kind; a bool is an int to Python, and as a number it is a mistake."""
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -156,7 +156,7 @@ def usable_serials(*, server: Server | None = None, timeout_s: float | None = No
     Raises:
         KheadersError: the server cannot be asked, or not in time.
     """
-    found = _selections(arguments.adb_server(server), settings.deadline(timeout_s), None)
+    found = _selections(arguments.adb_server(server), arguments.deadline_of(timeout_s), None)
     return [serial for serial, _ in found]
 
 
@@ -208,7 +208,7 @@ class _Run:
         on_change: Callable[[str], None] | None = None,
     ) -> _Run:
         """What `Wanted` says, with its defaults; an argument of another name is a TypeError, as ever."""
-        settings.deadline(timeout_s and arguments.seconds(timeout_s, "timeout_s"))
+        arguments.deadline_of(timeout_s)
         options = Options(
             module=arguments.path_of(module, "module"),
             via=arguments.choice(Via, via, "via"),
@@ -225,7 +225,7 @@ class _Run:
 
     def deadline(self) -> Deadline:
         """The deadline of one device, starting now."""
-        return settings.deadline(self.timeout_s)
+        return arguments.deadline_of(self.timeout_s)
 
     def __call__(self, find: Callable[[], Device], options: Options, deadline: Deadline) -> Staged:
         staged, _ = ensure_patiently(

@@ -13,6 +13,7 @@ from kheaders_adb.api import arguments
 from kheaders_adb.api.kept import Collected, Part, StagedKernel
 from kheaders_adb.errors import UsageError
 from kheaders_adb.pipeline.named import Named, judged_today, require_tree
+from kheaders_adb.untrusted import host_file
 
 if TYPE_CHECKING:
     from kheaders_adb.api.arguments import AdbutilsDevice, Server
@@ -36,7 +37,7 @@ class Store:
         folder: its folder, whole.
 
     Raises:
-        UsageError: `folder` is no path.
+        UsageError: `folder` is no path, or starts from a working folder that has been removed.
 
     Guarantees:
         It holds nothing open: it may be used by several threads and processes at once, pickled and compared.
@@ -47,7 +48,7 @@ class Store:
 
     def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
         named = settings.store_path(arguments.path_of(folder, "folder"))
-        object.__setattr__(self, "folder", Path(os.path.abspath(named)))  # noqa: PTH100  (as store.Store)
+        object.__setattr__(self, "folder", host_file.absolute(named, step="opening the store"))
 
     def __fspath__(self) -> str:
         """Its folder, so that it stands wherever that may."""
@@ -244,7 +245,7 @@ class Store:
             StoreError: the disk failed, or this is no store.
         """
         from kheaders_adb.importing.claim import claim_of
-        from kheaders_adb.importing.from_archive import import_archive
+        from kheaders_adb.importing.from_archive import import_archive, require_archive
         from kheaders_adb.pipeline.options import Tolerance
 
         if device is None and server is not None:
@@ -253,6 +254,8 @@ class Store:
                 hint="name the device, or leave the server out",
             )
         archive = arguments.required_path(file, "file")
+        # Before anything else: a mistake in its name makes no store.
+        require_archive(archive)
         with arguments.finding(device, server, timeout_s) as (find, _):
             claim, serial = claim_of(
                 None if device is None else find,

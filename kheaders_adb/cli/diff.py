@@ -128,7 +128,7 @@ def _held(
         return store, kept.record
     record = find_kernel(store, kernel, console, to_use=to_use)
     if not held.enter_context(store.in_use_if_there(record)):
-        raise tree_gone(store, record)
+        raise tree_gone(store.tree_path(record.tree), record.identity)
     return store, record
 
 

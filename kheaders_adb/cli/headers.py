@@ -15,7 +15,7 @@ from kheaders_adb.cli.console import Console
 from kheaders_adb.cli.groups import StoreChoice, Target
 from kheaders_adb.cli.kernels import find_kernel
 from kheaders_adb.errors import StoreError, UsageError
-from kheaders_adb.pipeline.named import tree_gone
+from kheaders_adb.pipeline.named import read_staged, tree_gone
 
 if TYPE_CHECKING:
     from kheaders_adb.adb.deadline import Deadline
@@ -87,8 +87,8 @@ class Chosen:
         """The files that change when it would be another tree, or another project, next time."""
         from kheaders_adb.store import meanings
 
-        found = (meanings.note(self.store, self.name, self.record), self.project.path)
-        return tuple(path for path in found if path is not None)
+        noted = meanings.note(self.store, self.name, self.record)
+        return (noted,) if self.project.path is None else (noted, self.project.path)
 
     def settle(self) -> None:
         """Once something is built: if another tree would have been chosen by now, it is to be built again."""
@@ -122,8 +122,8 @@ def staged_tree(
         raise
     with store.in_use_if_there(record) as is_there:  # else it may vanish between two of its files
         if not is_there:
-            raise tree_gone(store, record)
-        tree = _read(store, record)
+            raise tree_gone(store.tree_path(record.tree), record.identity)
+        tree = read_staged(store.tree_path(record.tree), record.identity)
     for note in store.take_notes():
         console.say(f"  note: {note}")
     serial = named[1:] if named and named.startswith("@") else last_seen_on(store, record)
@@ -165,7 +165,7 @@ def tree_for(
             )
         return staged_tree(choice, None, project, console)
     with kept_for(target, choice, console, module) as kept:
-        tree = _read(kept.store, kept.record)
+        tree = read_staged(kept.staged.tree, kept.record.identity)
     serial = kept.staged.serial
     return _caution(
         Chosen(tree, kept.store, kept.record, serial, project, name=f"@{serial}"), console
@@ -223,20 +223,6 @@ def kept_for(
         step="using the header tree",
         hint="end the `gc` or `remove` that goes on there, then run the same command again",
     )
-
-
-def _read(store: Store, record: KernelRecord) -> HeaderTree:
-    from kheaders_adb.ebpf.headers import read_tree
-
-    try:
-        return read_tree(store.tree_path(record.tree))
-    except UsageError as error:
-        # It was a whole one when it was staged.
-        raise StoreError(
-            error.seen,
-            step="reading the staged tree",
-            hint=f"`kheaders-adb verify --repair {record.key[:12]}` puts back what is missing",
-        ) from error
 
 
 def _caution(chosen: Chosen, console: Console) -> Chosen:

@@ -53,10 +53,11 @@ def import_(
     from kheaders_adb.cli.kernels import record_to_json
     from kheaders_adb.cli.render import omitted_line, verdict_line, verdict_warning
     from kheaders_adb.importing.claim import claim_of
-    from kheaders_adb.importing.from_archive import import_archive
+    from kheaders_adb.importing.from_archive import import_archive, require_archive
     from kheaders_adb.pipeline.options import Tolerance
 
     console = Console.standard(output)
+    require_archive(file)
     trees = store.open()
     on_device = target.names_one
 

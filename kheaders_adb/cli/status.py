@@ -25,10 +25,18 @@ _BESIDES_COLUMNS = 36
 
 @dataclass(slots=True)
 class _Running:
-    """A step that goes on, and how far it is, in bytes, where that is known."""
+    """A step that goes on.
+
+    Attributes:
+        step: the step.
+        since_s: when it began, on ``time.monotonic``'s clock.
+        is_shown: whether it was drawn, or is to be without waiting for a moment.
+        bytes_done: how far it is, in bytes, where that is known.
+    """
 
     step: Step
     since_s: float
+    is_shown: bool = False
     bytes_done: tuple[int, int] | None = None
 
 
@@ -36,7 +44,8 @@ class StatusLine:
     """What goes on, in one line that is written over in place; a context manager, after which it is gone.
 
     A thread draws it, since who works has no time to, nor may wait for a terminal whose output is paused.  Of
-    several steps that go on at once it shows the last.
+    several steps that go on at once it shows the last.  What follows a step that was shown, or is part of it,
+    is drawn as it begins, however short it is.
 
     Args:
         terminal: where it is drawn; None where there is no terminal to show it.
@@ -50,6 +59,7 @@ class StatusLine:
         self._running: list[_Running] = []
         self._turn = threading.Lock()  # to write; for `_drawn` too
         self._drawn = ""
+        self._shown_until_s = -1.0
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -86,15 +96,25 @@ class StatusLine:
                 self._turn.release()
 
     def _step(self, step: Step) -> None:
+        now_s, follows = time.monotonic(), False
         with self._state:
             if step.duration_s is None:
-                self._running.append(_Running(step, time.monotonic()))
+                follows = any(each.is_shown for each in self._running)
+                follows = follows or now_s - self._shown_until_s < _TICK_S
+                self._running.append(_Running(step, now_s, is_shown=follows))
             else:
                 begun = replace(step, duration_s=None, failed=False)
+                if any(each.is_shown for each in self._running if each.step == begun):
+                    self._shown_until_s = now_s
                 self._running = [each for each in self._running if each.step != begun]
             if self._thread is None:
                 self._thread = threading.Thread(target=self._tick, name="status-line", daemon=True)
                 self._thread.start()
+        if follows and self._turn.acquire(blocking=False):
+            try:
+                self._draw()
+            finally:
+                self._turn.release()
 
     def _progress(self, done_bytes: int, total_bytes: int) -> None:
         with self._state:
@@ -110,12 +130,14 @@ class StatusLine:
                 self._draw()
 
     def _is_due(self, running: _Running) -> bool:
-        return time.monotonic() - running.since_s >= _MOMENT_S
+        return running.is_shown or time.monotonic() - running.since_s >= _MOMENT_S
 
     def _draw(self) -> None:
         shown = self._running[-1:]
-        is_due = shown and self._is_due(shown[0])
-        text = self._text(shown[0], self._width() - 1) if is_due else ""
+        text = ""
+        if shown and self._is_due(shown[0]):
+            shown[0].is_shown = True
+            text = self._text(shown[0], self._width() - 1)
         if not self._over.is_set():  # nobody may have waited for this
             self._show(text)
 

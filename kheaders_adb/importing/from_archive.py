@@ -73,11 +73,12 @@ def import_archive(
     """
     claim = claim or Claim()
     config = claim.config_text(limits)
-    source = HeaderSource(SourceKind.FILE, str(path.absolute()))
 
     before: list[KernelRecord] = []
 
     def judge(facts: ArchiveFacts) -> Judged:
+        # Not before the file is found: this fails where the folder that one is in has been removed.
+        source = HeaderSource(SourceKind.FILE, str(path.absolute()))
         require_kheaders(facts)
         identity = claim.identity(config, facts)
         before.extend(filter(None, [store.find_kernel(identity.key)]))
@@ -125,6 +126,17 @@ def import_archive(
                     f"(sha256 {other.archive.sha256[:12]}…), which no name means any more"
                 )
     return record
+
+
+def require_archive(path: Path, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Look whether a file may be an archive, before anything is made for it.
+
+    Raises:
+        UsageError: it is not there, or of another kind.
+        ArchiveError: it is larger than any.
+    """
+    with host_file.opened(path, step=STEP) as file:
+        _require_archive(path, file, limits)
 
 
 def _require_archive(path: Path, file: BinaryIO, limits: Limits) -> int:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kheaders_adb.errors import KheadersError, StoreError
+from kheaders_adb.errors import KheadersError, StoreError, UsageError
 from kheaders_adb.store.records import RULES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kheaders_adb.model import Level
+    from kheaders_adb.ebpf.headers import HeaderTree
+    from kheaders_adb.model import KernelIdentity, Level
     from kheaders_adb.store import KernelRecord, Store
 
 
@@ -71,15 +72,39 @@ def require_tree(store: Store, record: KernelRecord) -> Path:
 
     tree = store.tree_path(record.tree)
     if not is_folder(tree):
-        raise tree_gone(store, record)
+        raise tree_gone(tree, record.identity)
     return tree
 
 
-def tree_gone(store: Store, record: KernelRecord) -> StoreError:
+def tree_gone(tree: Path, kernel: KernelIdentity) -> StoreError:
     """The error for a kernel whose tree is not there, though it should be."""
     return StoreError(
-        f"{store.tree_path(record.tree)} is not there",
-        step=f"using the headers of {record.identity.release}",
-        hint=f"`kheaders-adb verify --repair {record.key[:12]}` unpacks it again from its archive; "
+        f"{tree} is not there",
+        step=f"using the headers of {kernel.release}",
+        hint=f"`kheaders-adb verify --repair {kernel.key[:12]}` unpacks it again from its archive; "
         "else run `kheaders-adb pull` again, or import the archive again",
     )
+
+
+def read_staged(tree: Path, kernel: KernelIdentity) -> HeaderTree:
+    """What the compiler's flags depend on, out of a staged tree.
+
+    Raises:
+        CompileError: it is of an architecture that cannot be compiled for, or holds what makes clang read
+            something else in the place of its headers.
+        StoreError: it is not there, or not whole any more.
+    """
+    from kheaders_adb.ebpf.headers import read_tree
+    from kheaders_adb.store.faults import is_folder
+
+    try:
+        return read_tree(tree)
+    except UsageError as error:
+        if not is_folder(tree):
+            raise tree_gone(tree, kernel) from error
+        # It was a whole one when it was staged.
+        raise StoreError(
+            error.seen,
+            step="reading the staged tree",
+            hint=f"`kheaders-adb verify --repair {kernel.key[:12]}` puts back what is missing",
+        ) from error

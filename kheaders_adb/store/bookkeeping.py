@@ -97,6 +97,39 @@ class Bookkeeper:
             what = "the kernel's configuration is not kept"
             self._write(path, configs.pack(text), what, mode=0o444)
 
+    def turn(self, key: str | None, *, is_staged_now: bool = False) -> None:
+        """Note that a kernel is the one last used, and what names mean from now on.
+
+        Args:
+            key: the kernel; None for one that no device uses, as what is imported.
+            is_staged_now: whether its tree is new.
+
+        Raises:
+            StoreError: it was staged now, and the disk failed.
+        """
+        if key is None:
+            self.names()
+            return
+        from kheaders_adb.store import turns
+        from kheaders_adb.store.lookup import Lookup
+
+        what = "`latest` goes on naming the kernel that was used before"
+        try:
+            turns.note(Lookup(self._root, exists=True), key)
+        except OSError as error:
+            path = self._root / paths.USED
+            if not is_staged_now:
+                self._go_on(what, path, error)
+            elif error.errno in READ_ONLY_ERRNOS:  # of one folder, where the others can be written
+                self.miss(what, store_error(error, step=what, path=path))
+            else:
+                raise store_error(error, step="recording the kernel", path=path) from error
+        except KheadersError as error:
+            if is_staged_now:
+                raise
+            self.miss(what, error)
+        self.names()
+
     def names(self) -> None:
         """Note what the names that something was built with mean from now on."""
         if not (self._root / paths.NAMES).is_dir():
@@ -104,10 +137,14 @@ class Bookkeeper:
         from kheaders_adb.store import meanings
         from kheaders_adb.store.lookup import Lookup
 
+        what = "what was built for another kernel may not be built again by make"
         try:
-            meanings.refresh(Lookup(self._root, exists=True))
+            denied = meanings.refresh(Lookup(self._root, exists=True))
         except KheadersError as error:
-            self.miss("what was built for another kernel may not be built again by make", error)
+            self.miss(what, error)
+        else:
+            if denied is not None:
+                self.miss(what, denied)
 
     def kernel(self, record: KernelRecord) -> bool:
         """Write a kernel's record anew, without counting that as a use; whether it could be written."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from kheaders_adb.errors import UsageError
-from kheaders_adb.store import meant, paths
+from kheaders_adb.store import meant, paths, turns
 from kheaders_adb.store.lookup import Lookup
 from kheaders_adb.store.records import KernelRecord
 
@@ -22,11 +22,11 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
 
     Args:
         store: the store.
-        text: ``latest`` (the one last staged or found for a device, or imported), ``@SERIAL`` (the one that
-            this device was last seen running), a release or the beginning of one if only one kernel has it,
-            or at least 4 digits of a key.  A whole key always means that kernel, and a number is never cut:
-            6.1 is not 6.12.  Devices choose their releases, so that what may be the beginning of a key never
-            means a kernel by its release, and one that is also the beginning of another one means neither.
+        text: ``latest`` (the one last staged or found for a device; if there is none, imported), ``@SERIAL``
+            (the one that this device was last seen running), a release or the beginning of one if only one
+            kernel has it, or at least 4 digits of a key.  A whole key always means that kernel, and a number is
+            never cut: 6.1 is not 6.12.  Devices choose their releases, so that what may be the beginning of a key
+            never means a kernel by its release, and one that is also the beginning of another one means neither.
 
     Raises:
         UsageError: none or several are meant; the message lists them.
@@ -108,6 +108,11 @@ def last_seen_on(store: Lookup, record: KernelRecord) -> str | None:
 
 
 def _latest(store: Lookup, records: list[KernelRecord]) -> KernelRecord:
+    numbers = turns.order(store)
+    noted = [record for record in records if record.key in numbers]
+    if noted:
+        return max(noted, key=lambda record: (numbers[record.key], record.staged_at, record.key))
+    # Older versions noted only when a kernel was staged, and when each device was last seen.
     last, last_at = records[0], records[0].staged_at
     for device in store.devices():
         if device.seen_at is not None and device.seen_at > last_at:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _READING = "reading a record of the store"
 #: Copies of a store may lack empty folders.
-_NEED_NOT_BE = frozenset({paths.DEVICES, paths.PINS, paths.CONFIGS, paths.SIZES, paths.NAMES})
+_NEED_NOT_BE = {paths.DEVICES, paths.PINS, paths.CONFIGS, paths.SIZES, paths.NAMES, paths.USED}
 _MAX_RECORD_BYTES = 64 * 1024 * 1024
 
 

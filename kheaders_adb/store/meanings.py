@@ -10,22 +10,22 @@ on it is built again, and says why it cannot be.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from kheaders_adb.errors import StoreError, UsageError
-from kheaders_adb.store import choose, durable, paths, scratch
-from kheaders_adb.store.faults import wrapped
+from kheaders_adb.store import choose, durable, paths, scratch, sharing
+from kheaders_adb.store.faults import READ_ONLY_ERRNOS, wrapped
 from kheaders_adb.store.locks import PATIENCE_S, guarded, locked
 from kheaders_adb.store.lookup import Lookup
 from kheaders_adb.store.records import DeviceRecord, KernelRecord
 from kheaders_adb.store.strict_json import Fields
 
 _STEP = "noting which kernel a name means"
+_LOCK = "names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Meaning:
         return json.dumps({"name": self.name, "key": self.key, "tree": self.tree}).encode() + b"\n"
 
 
-def note(store: Lookup, name: str, record: KernelRecord) -> Path | None:
+def note(store: Lookup, name: str, record: KernelRecord) -> Path:
     """The file that will change when `name` means another kernel than `record`, or another tree of it.
 
     Args:
@@ -55,18 +55,29 @@ def note(store: Lookup, name: str, record: KernelRecord) -> Path | None:
         record: what it was found to mean.
 
     Returns:
-        The file, or None where there is none and this user cannot make it.
+        The file.  Where this user cannot keep it, and nobody else does, it is one that is not there, so that
+        make builds each time rather than not.
 
     Raises:
         StoreError: the disk failed.
     """
     path = _path(store, name)
-    if not _may_write(store.root / paths.TMP):
-        return path if path.is_file() else None
+    if not sharing.may_write(store.root / paths.KERNELS):
+        return path  # somebody else's store: whatever changes a meaning there, its owner does, and this file
     meaning = Meaning.of(name, record)
-    with wrapped(_STEP, path), guarded(store.root, exclusive=False), _alone(store):
-        if store.read_if_there(path) != meaning.to_json():
-            _write(store, path, meaning)
+    try:
+        with wrapped(_STEP, path), guarded(store.root, exclusive=False):
+            sharing.share(store.root, sharing.make_folder(store.root, paths.NAMES))
+            with _alone(store):
+                sharing.share(store.root, store.root / paths.LOCKS / _LOCK)
+                if store.read_if_there(path) != meaning.to_json():
+                    _write(store, path, meaning)
+            if not sharing.may_write(path.parent):
+                return _never_there(path)
+    except StoreError as error:
+        if not _is_denied(error):
+            raise
+        return _never_there(path)
     return path
 
 
@@ -79,31 +90,46 @@ def settle(store: Lookup, name: str, record: KernelRecord) -> None:
         StoreError: the disk failed.
     """
     path = _path(store, name)
-    if not _may_write(store.root / paths.NAMES):
+    if not sharing.may_write(store.root / paths.NAMES):
         return
-    with wrapped(_STEP, path), guarded(store.root, exclusive=False), _alone(store):
-        try:
-            now = Meaning.of(name, choose.resolve(store, name))
-        except UsageError:
-            path.unlink(missing_ok=True)
-            return
-        if now != Meaning.of(name, record):
-            _write(store, path, now)
+    try:
+        with wrapped(_STEP, path), guarded(store.root, exclusive=False), _alone(store):
+            try:
+                now = Meaning.of(name, choose.resolve(store, name))
+            except UsageError:
+                path.unlink(missing_ok=True)
+                return
+            if now != Meaning.of(name, record):
+                _write(store, path, now)
+    except StoreError as error:
+        if not _is_denied(error):
+            raise  # else what was built depends on what is not there
 
 
-def refresh(store: Lookup) -> None:
+def refresh(store: Lookup) -> StoreError | None:
     """Change the files of the names that mean another kernel than before; the caller holds the store's lock.
+
+    Returns:
+        Why one that had to be changed was not: another user keeps these files to himself.
 
     Raises:
         StoreError: the disk failed.
     """
-    if not _may_write(store.root / paths.NAMES) or not store.listing(paths.NAMES):
-        return
-    with wrapped(_STEP, store.root / paths.NAMES), _alone(store):
-        # Read once for all names, when nobody else can be about to write what is older.
-        read = _Read(store.root, exists=True)
-        for path in store.listing(paths.NAMES):
-            _refresh(read, path)
+    folder = store.root / paths.NAMES
+    if not sharing.may_write(store.root / paths.KERNELS) or not store.listing(paths.NAMES):
+        return None
+    try:
+        alone = _alone(store) if sharing.may_write(folder) else nullcontext()
+        with wrapped(_STEP, folder), alone:
+            # Read once for all names, when nobody else can be about to write what is older.
+            read = _Read(store.root, exists=True)
+            for path in store.listing(paths.NAMES):
+                _refresh(read, path)
+    except StoreError as error:
+        if not _is_denied(error):
+            raise
+        return error
+    return None
 
 
 def _refresh(store: Lookup, path: Path) -> None:
@@ -132,12 +158,16 @@ def _path(store: Lookup, name: str) -> Path:
     return store.root / paths.NAMES / f"{digest}.json"
 
 
-def _may_write(folder: Path) -> bool:
-    return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+def _is_denied(error: StoreError) -> bool:
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in READ_ONLY_ERRNOS
+
+
+def _never_there(path: Path) -> Path:
+    return path.with_name(f"{path.name}.not-kept")
 
 
 def _write(store: Lookup, path: Path, meaning: Meaning) -> None:
-    path.parent.mkdir(exist_ok=True)
+    sharing.make_folder(store.root, paths.NAMES)
     with scratch.draft(store.root, meaning.to_json()) as draft:
         draft.rename(path)
     durable.fsync_path(path.parent)
@@ -146,7 +176,7 @@ def _write(store: Lookup, path: Path, meaning: Meaning) -> None:
 @contextmanager
 def _alone(store: Lookup) -> Iterator[None]:
     """Whoever resolves last writes last."""
-    lock = store.root / paths.LOCKS / "names"
+    lock = store.root / paths.LOCKS / _LOCK
     with locked(
         lock, exclusive=True, timeout_s=PATIENCE_S, purpose="noting what names of kernels mean"
     ):

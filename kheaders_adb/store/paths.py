@@ -10,6 +10,7 @@
     devices/<serial>.json         last boot_id → kernel key
     configs/<sha256>.gz           a kernel's configuration, by the sha256 of its text
     names/<…>.json                what the names mean that something was built with
+    used/<number>-<key>           the order in which kernels were last used through a device
     pins/<key>                    kernels that gc never removes
     sizes/<tree>                  what a tree takes on the disk, as it was last counted
     changes/<…>.json              what living or killed runs have changed on devices
@@ -40,11 +41,12 @@ CONFIGS = "configs"
 SIZES = "sizes"
 CHANGES = "changes"
 NAMES = "names"
+USED = "used"
 TMP = "tmp"
 LOCKS = "locks"
 
-#: ``locks`` is made last: where it is there, the others are.  ``configs``, ``sizes`` and ``names`` are made
-#: when they are needed: older stores have none.
+#: ``locks`` is made last: where it is there, the others are.  ``configs``, ``sizes``, ``names`` and ``used``
+#: are made when they are needed: older stores have none.
 _FOLDERS = (ARCHIVES, TREES, MANIFESTS, KERNELS, DEVICES, PINS, TMP, LOCKS)
 
 _FORMAT_FILE = "format"

@@ -22,10 +22,10 @@ from kheaders_adb.store.faults import is_there, wrapped
 from kheaders_adb.store.locks import TimeLeft, guarded, locked, patient
 from kheaders_adb.store.lookup import Lookup
 from kheaders_adb.store.records import DeviceRecord, KernelRecord
+from kheaders_adb.untrusted import host_file
 
 if TYPE_CHECKING:
     from kheaders_adb.store.staging import Staging
-
 
 _PROBED_S = 5.0
 """A use lock is taken alone only for a moment, to see whether anybody holds it."""
@@ -57,10 +57,10 @@ class Store(Lookup):
             clock: gives the time in seconds since the epoch, for "staged at" and "last used".
 
         Raises:
-            StoreError: its format is newer than this version knows, the folder is something else, or the
-                disk failed.
+            UsageError: `root` starts from the working folder, which has been removed.
+            StoreError: its format is newer than ours, the folder is something else, or the disk failed.
         """
-        root = Path(os.path.abspath(root))  # noqa: PTH100  (symlinks on the way stay as the user gave them)
+        root = host_file.absolute(root, step="opening the store")
         return cls(root, clock=clock, exists=paths.open_root(root, create=create))
 
     def within(self, time_left: TimeLeft) -> Store:
@@ -166,8 +166,8 @@ class Store(Lookup):
                     archive=archive,
                     tree=record.tree,
                 )
+                self._books.turn(key)
             self._books.config(record.identity.config_sha256, config)
-            self._books.names()
         return record
 
     def seen(self, serial: str, identity: KernelIdentity) -> None:
@@ -334,7 +334,7 @@ class Store(Lookup):
             record_kernel(self, record)
             # Within the lock under which the record is there, or gc might take it for nobody's.
             self._books.config(record.identity.config_sha256, config)
-            self._books.names()
+            self._books.turn(record.key if record.serial else None, is_staged_now=True)
             self._books.use(self.tree_path(record.tree), self.kernel_path(record.key))
 
     def amend(self, old: KernelRecord, new: KernelRecord) -> bool:

@@ -69,6 +69,22 @@ def kind_of(path: Path, *, step: str) -> Kind | None:
     return _KINDS.get(stat.S_IFMT(mode), Kind.DEVICE)
 
 
+def absolute(path: Path, *, step: str) -> Path:
+    """The same path from the root on; links on the way stay as the user gave them.
+
+    Raises:
+        UsageError: it starts from the working folder, and that has been removed.
+    """
+    try:
+        return Path(os.path.abspath(path))  # noqa: PTH100 - Path's leaves .. in it
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: the folder that it starts from has been removed",
+            step=step,
+            hint="change to a folder that is there, or name it by a path that begins with /",
+        ) from error
+
+
 def require(path: Path, wanted: Kind, *, step: str) -> None:
     """Make sure that a path leads to a file, or to a folder.
 

@@ -38,6 +38,9 @@ def program(device: Device, phone: adbutils.AdbDevice, store: Store) -> None:
     assert_type(one.verdict.level, Level)
     assert_type(one.cflags(), list[str])
     assert_type(one.compile("trace.bpf.c"), Path)
+    one.compile(
+        Path("trace.bpf.c"), "out.o", libbpf="libbpf", include_dirs=["include", Path("more")]
+    )
     assert_type(staged("@1A2B3C4D", store=store), Staged)
     assert_type(staged().cflags(stage="bpf", cpu="v3"), list[str])
     assert_type(staged().environment(), dict[str, str])
@@ -77,6 +80,7 @@ def mistakes(store: Store) -> None:
     ensure(realease="6.1")  # type: ignore[call-arg]
     ensure_all("1A2B3C4D")  # type: ignore[call-arg]
     staged(Path("tree"))  # type: ignore[arg-type]
+    ensure().compile("trace.bpf.c", libbpf=7)  # type: ignore[arg-type]
     ensure().tree = Path()  # type: ignore[misc]
     store.folder = Path()  # type: ignore[misc]
     store.find(7)  # type: ignore[arg-type]

@@ -239,17 +239,30 @@ def test_a_stream_cut_between_two_members_is_not_taken_for_whole(
 def test_what_a_killed_device_shell_left_is_swept(
     server: Server, device: Device, tree: Path
 ) -> None:
-    device.put(f"{DEFAULT}.999999999.tmp/include/half.h", b"")
-    alive = f"{DEFAULT}.1.tmp/include/half.h"
-    device.put(alive, b"")
+    alive = f"{NAME}{MARK}.1.tmp"
+    for name in (f"{NAME}{MARK}.999999999.tmp", f"{NAME}{MARK}.old.999999999.tmp", alive):
+        device.put(f"{Path(DEFAULT).parent}/{name}/include/half.h", b"")
     parent = device.host_path(DEFAULT).parent
     for path in (parent, *parent.rglob("*")):
         own(path)
     send(connect(server), tree, NAME)
-    assert {path.name for path in parent.iterdir()} == {
-        NAME,
-        f"{NAME}.1.tmp",
-    }, "pid 1 is alive and may be at work"
+    left = {path.name for path in parent.iterdir()}
+    assert left == {NAME, alive}, "pid 1 is alive and may be at work"
+
+
+def test_what_others_have_beside_the_tree_stays(server: Server, device: Device, tree: Path) -> None:
+    """With --to the user chooses the name, and whoever has ``linux`` may have ``linux.v2.tmp`` too."""
+    names = [
+        f"linux{rest}.tmp"
+        for rest in (".v2", ".999999999", ".old.999999999", "", f"{MARK}.v2", f"{MARK}.a.999999999")
+    ]
+    parent = device.host_path("/data/local/tmp/mine")
+    for name in names:
+        device.put(f"/data/local/tmp/mine/{name}/precious", b"1")
+    for path in (parent, *parent.rglob("*")):
+        own(path)
+    send(connect(server), tree, NAME, PurePosixPath("/data/local/tmp/mine/linux"))
+    assert {path.parent.name for path in parent.glob("*/precious")} == set(names)
 
 
 def test_a_device_without_tar(server: Server, tree: Path) -> None:

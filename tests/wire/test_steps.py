@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import signal
 import socket
-import subprocess
-import termios
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from tests.watched import Watched, lines_drawn, watching
 
 from .cases import LISTING, READ
 from .client import store_problems
@@ -48,27 +46,6 @@ def slow_down(server: Server) -> None:
         server.inject(Action.CALL, service, offset, repeat=True, call=lambda: time.sleep(SLOW_S))
 
 
-@dataclass(slots=True)
-class Watched:
-    """A command whose stderr is a terminal."""
-
-    process: subprocess.Popen[str]
-    master: int
-    _shown: bytearray = field(default_factory=bytearray)
-
-    def shown(self) -> str:
-        """All that was shown until its end."""
-        with contextlib.suppress(OSError):  # how a terminal ends that nobody has open any more
-            while data := os.read(self.master, 65536):
-                self._shown += data
-        return self._shown.decode()
-
-    def shown_until(self, wanted: str) -> None:
-        """Wait until something is shown."""
-        while wanted not in self._shown.decode(errors="ignore"):
-            self._shown += os.read(self.master, 65536)
-
-
 @contextmanager
 def on_terminal(
     cli: Cli,
@@ -77,32 +54,11 @@ def on_terminal(
     environ: Mapping[str, str] | None = None,
     is_paused: bool = False,
 ) -> Iterator[Watched]:
-    master, slave = os.openpty()
-    termios.tcsetwinsize(slave, (24, columns))
-    if is_paused:
-        termios.tcflow(slave, termios.TCOOFF)
-    with subprocess.Popen(
-        cli.argv(*arguments),
-        env={**cli.env, "TERM": "xterm", **(environ or {})},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=slave,
-        text=True,
-    ) as process:
-        os.close(slave)
-        try:
-            yield Watched(process, master)
-        finally:
-            process.kill()
-            os.close(master)
-
-
-def lines_drawn(shown: str) -> list[str]:
-    """What stood in the line one after another, without seconds and bars."""
-    texts = [
-        re.sub(r"( \d+ s|: +\d+%.*)$", "", text) for text in re.findall(r"\r([^\r\n\x1b]+)", shown)
-    ]
-    return list(dict.fromkeys(texts))
+    """The command line, watched."""
+    env = {**cli.env, "TERM": "xterm", **(environ or {})}
+    argv = cli.argv(*arguments)
+    with watching(argv, env, columns=columns, is_paused=is_paused) as watched:
+        yield watched
 
 
 def test_a_cold_pull_of_a_slow_device_shows_its_steps(cli: Cli, slow: Device) -> None:
@@ -113,8 +69,11 @@ def test_a_cold_pull_of_a_slow_device_shows_its_steps(cli: Cli, slow: Device) ->
         "looking for the device",
         "PHONE: looking at the kernel",
         "PHONE: becoming root",
+        "PHONE: looking for the headers",
         "PHONE: loading /vendor/lib/modules/kheaders.ko",
         f"PHONE: reading {ARCHIVE_PATH}",
+        "PHONE: checking the headers",
+        "PHONE: staging the headers",
     ]
     # What is said has lines of its own, and nothing is left of the other one.
     said = [line.rpartition("\x1b[K")[2] for line in shown.split("\r\n")]

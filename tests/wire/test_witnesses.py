@@ -29,6 +29,7 @@ from .test_cli import Cli
 KERNEL = Kernel(headers=2)
 REBUILT = replace(KERNEL, seed=2)  # the same release and configuration
 OTHER = Kernel(seed=3, extra=(("KASAN", "y"),))
+THIRD = Kernel(seed=7, release="6.7.0-third")
 
 
 @pytest.fixture
@@ -91,11 +92,33 @@ def test_latest_is_what_was_pulled_last_whether_it_was_staged_then_or_before(
     assert tree_of(cli, "path", "latest") == KERNEL.archive_sha256
 
 
+def test_latest_goes_back_to_what_was_used_before(server: Server, cli: Cli) -> None:
+    phone = server.add_device("PHONE", kernel=KERNEL)
+    for kernel in (KERNEL, OTHER, KERNEL, THIRD):
+        phone.reboot(kernel)
+        assert wait_until(lambda: phone.is_settled)
+        assert tree_of(cli, "pull") == kernel.archive_sha256
+    assert cli("remove", "latest").code == 0
+    assert tree_of(cli, "path", "latest") == KERNEL.archive_sha256
+
+
+def test_a_pull_that_fails_leaves_latest_as_it_was(server: Server, cli: Cli) -> None:
+    one = server.add_device("ONE", kernel=KERNEL)
+    server.add_device("TWO", kernel=OTHER)
+    for serial in ("ONE", "TWO", "ONE"):
+        assert cli("pull", "-s", serial).code == 0
+    one.reboot(THIRD)
+    one.host_path(ARCHIVE_PATH).unlink()
+    assert wait_until(lambda: one.is_settled)
+    assert cli("pull", "-s", "ONE").code == 4
+    assert tree_of(cli, "path", "latest") == KERNEL.archive_sha256
+
+
 @pytest.mark.skipif(shutil.which("clang") is None, reason="clang is not installed")
 def test_the_kernel_last_used_is_compiled_against_and_it_is_said_which(
     server: Server, cli: Cli, tmp_path: Path
 ) -> None:
-    """Pulled, pulled again from what is staged, imported: each counts as the last one."""
+    """Pulled, or pulled again from what is staged, but not imported: that is for no device."""
     for serial, kernel in (("ONE", KERNEL), ("TWO", OTHER), ("TWIN", KERNEL)):
         server.add_device(serial, kernel=kernel)
     imported = tmp_path / "rebuilt.tar.xz"
@@ -104,15 +127,17 @@ def test_the_kernel_last_used_is_compiled_against_and_it_is_said_which(
     steps = [
         (("pull", "-s", "ONE"), "of ONE"),
         (("pull", "-s", "TWO"), "of TWO"),
-        (("import", str(imported)), "imported"),
+        (("import", str(imported)), "of TWO"),
         (("pull", "-s", "ONE"), "of ONE"),
         (("pull", "-s", "TWIN"), "of TWIN"),
         (("compdb", "-s", "TWO", "-o", str(tmp_path / "db"), str(tmp_path / "x.c")), "of TWO"),
     ]
     staged = set()
+    before: dict[str, str] = {}
     for words, whose in steps:
-        before = json.loads(cli(*words, "--json").out)["kernel"]
-        staged.add(before["key"])
+        kernel = json.loads(cli(*words, "--json").out)["kernel"]
+        staged.add(kernel["key"])
+        before = before if words[0] == "import" else kernel
         shown = json.loads(cli("path", "--json").out)
         assert shown["kernel"]["key"] == before["key"]
         for command in (("compile", str(tmp_path / "x.c")), ("cflags",), ("env",)):

@@ -71,13 +71,22 @@ marked "$tree" && whole "$tree" && {
 }
 parent=${tree%/*}
 mkdir -p "${parent:-/}" || exit 1
-# What killed runs left: their names end in their pids.
-for f in "$tree".*.tmp; do
+# What killed runs left.  The user has chosen the tree's name and may have the like beside it: ours have the mark
+# in their names, and end in the pids.
+for f in "$tree$MARK".*.tmp; do
   pid=${f%.tmp}
-  [ -d "$f" ] && ! [ -d "/proc/${pid##*.}" ] && rm -rf "$f"
+  pid=${pid##*.}
+  case $f in
+    "$tree$MARK.$pid.tmp" | "$tree$MARK.old.$pid.tmp") ;;
+    *) continue ;;
+  esac
+  case $pid in
+    "" | *[!0-9]*) continue ;;
+  esac
+  [ -d "$f" ] && ! [ -L "$f" ] && ! [ -d "/proc/$pid" ] && rm -rf "$f"
 done
-new=$tree.$$.tmp
-old=$tree.old.$$.tmp
+new=$tree$MARK.$$.tmp
+old=$tree$MARK.old.$$.tmp
 # adbd hangs up when the host has gone, maybe in the middle of this.
 clean() {
   trap "" HUP INT TERM

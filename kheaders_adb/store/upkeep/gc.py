@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kheaders_adb.errors import StoreError
-from kheaders_adb.store import meanings, paths, scratch
+from kheaders_adb.store import meanings, paths, scratch, turns
 from kheaders_adb.store.faults import wrapped
 from kheaders_adb.store.locks import is_locked
 from kheaders_adb.store.lookup import BrokenRecord
@@ -315,6 +315,7 @@ def plan(store: Store, grace_s: float, doomed: Iterable[KernelRecord]) -> Plan:
             for device in store.devices()
             if not kernels & {device.kernel, *device.history}
         ),
+        *turns.without(store, kernels),
         # A pin without a record was set by somebody, and is obeyed again once its kernel is.
         *(path for path in store.listing(paths.PINS) if path.name in gone),
         *(

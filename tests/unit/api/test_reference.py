@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 
@@ -56,4 +57,17 @@ def test_every_field_of_a_value_is_told_of(kind: type) -> None:
 def test_every_name_is_told_of() -> None:
     names = [*exported(), *(kind.__name__ for kind in (*values(), *error_classes()))]
     assert [name for name in names if f"## {name}\n" not in PAGE] == []
-    assert [name for name in exported() if f"| [`{name}`](#{name.lower()}) |" not in PAGE] == []
+
+
+def test_every_link_leads_to_what_it_names() -> None:
+    """`staged` and `Staged` are one word to a link, of which the second gets a number."""
+    headings = re.findall(r"^#+ (.+)$", PAGE, re.M)
+    words = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    ends = [
+        f"{word}-{words[:number].count(word)}" if word in words[:number] else word
+        for number, word in enumerate(words)
+    ]
+    links = re.findall(r"\[`(\w+)`\]\(#([\w-]+)\)", PAGE)
+    assert [name for name, _ in links] == list(exported())
+    leads = dict(zip(ends, headings, strict=True))
+    assert {name: leads.get(end) for name, end in links} == {name: name for name, _ in links}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -208,8 +210,19 @@ def test_an_import_is_matched_with_what_is_said(store: kheaders_adb.Store, tmp_p
         ("import_", {"file": SMALL, "server": ("h", 1)}, "the server is for a device, and none"),
         ("import_", {"file": SMALL, "device": "X", "release": "6.1"}, "name two kernels"),
         ("import_", {"file": SMALL, "timeout_s": "soon"}, "timeout_s: 'soon' is no number"),
+        (
+            "import_",
+            {"file": SMALL, "timeout_s": 10**400},
+            "timeout_s: an int of 1329 bits is no number",
+        ),
+        ("import_", {"file": "\ud800"}, "file: .* is no path"),
+        ("gc", {"max_age_s": 10**400}, "max_age_s: an int of .* is no number"),
+        ("gc", {"keep_latest": -(1 << 9999)}, "keep_latest: an int of .* is no whole number"),
+        ("gc", {"max_age_s": True}, "max_age_s: True is no number"),
+        ("gc", {"max_kernels": True}, "max_kernels: True is no whole number"),
     ],
-    ids=str,
+    # Python writes no int of more than some thousand digits.
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_makes_no_sense_is_a_usage_error(
     store: kheaders_adb.Store, inside: Opened, method: str, arguments: dict[str, Any], said: str
@@ -221,10 +234,41 @@ def test_what_makes_no_sense_is_a_usage_error(
     assert digest_of_folder(store.folder) == before
 
 
-@pytest.mark.parametrize("folder", [7, b"bytes", "", "a\0b"], ids=str)
+@pytest.mark.parametrize("folder", [7, b"bytes", "", "a\0b", "\ud800"], ids=str)
 def test_a_folder_that_is_none(folder: Any) -> None:
     with pytest.raises(UsageError, match=r"folder: .* is no path"):
         kheaders_adb.Store(folder)
+
+
+def test_the_working_folder_has_been_removed(
+    store: kheaders_adb.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    calls: list[Callable[[], object]] = [
+        lambda: kheaders_adb.Store("store"),
+        lambda: kheaders_adb.staged(store="store"),
+        lambda: kheaders_adb.ensure("A", store="store"),
+    ]
+    for call in calls:
+        with pytest.raises(UsageError, match="has been removed"):
+            call()
+    with pytest.raises(UsageError, match="does not exist"):
+        store.import_("small.tar.xz")
+    assert store.import_(SMALL)
+
+
+@pytest.mark.parametrize("name", ["absent", "pipe", "/dev/null", "empty"])
+def test_what_cannot_be_imported_makes_no_store(
+    store: kheaders_adb.Store, tmp_path: Path, name: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "empty").touch()
+    with pytest.raises(UsageError):
+        store.import_(tmp_path / name)
+    assert not store.folder.exists()
 
 
 def test_a_file_is_no_store(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ MORE: dict[str, dict[str, Any]] = {
 OTHERS = (ArchiveFacts, DeviceRecord, KernelRecord, Member, Policy)
 # NaN is not equal to itself anywhere.
 st.register_type_strategy(float, st.floats(allow_nan=False))
-PATHS = st.text(st.characters(exclude_characters="\0"), min_size=1).map(
+PATHS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).map(
     lambda name: Path("/", name)
 )
 st.register_type_strategy(Path, PATHS)

@@ -57,6 +57,21 @@ def test_a_short_step_is_not_shown(
     assert terminal.shown() == ""
 
 
+def test_what_follows_something_shown_is_shown_however_short(
+    console: MakeConsole, terminal: Terminal
+) -> None:
+    found = console({**XTERM, "NO_COLOR": "1"})
+    with found.status() as line, Steps(line.on_step, "X1") as steps:
+        steps.begin(StepKind.SOURCE)
+        shown = shown_until(terminal, StepKind.SOURCE.doing)
+        found.announce("loading")
+        for kind in (StepKind.CHECK, StepKind.STAGE):
+            steps.begin(kind)
+    shown += terminal.shown()
+    assert re.findall(r"\rX1: (\w+) the headers", shown) == ["checking", "staging"]
+    assert shown.endswith(WIPE)
+
+
 def test_the_seconds_tick(console: MakeConsole, terminal: Terminal) -> None:
     with console(XTERM).doing(StepKind.GC):
         shown_until(terminal, " 1 s\x1b[K\r")

@@ -52,3 +52,32 @@ def test_what_can_hold_no_flags_is_refused(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError, match="writing the flags"):
         write_stamp(tmp_path / name, ["-O2"])
+
+
+def test_a_changed_file_keeps_its_mode_and_a_new_one_has_the_usual(tmp_path: Path) -> None:
+    stamp = tmp_path / "flags"
+    before = os.umask(0o027)
+    try:
+        assert write_stamp(stamp, ["-O2"])
+        assert stamp.stat().st_mode & 0o7777 == 0o640
+        stamp.chmod(0o604)
+        assert write_stamp(stamp, ["-O1"])
+    finally:
+        os.umask(before)
+    assert stamp.stat().st_mode & 0o7777 == 0o604
+
+
+@pytest.mark.parametrize("flag", ["-Ia\nb", "-Ia\rb"])
+def test_a_line_break_is_refused_by_name(flag: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="line break") as caught:
+        write_stamp(tmp_path / "flags", ["-O2", flag])
+    assert repr(flag) in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_without_a_name_is_not_written_anew(tmp_path: Path) -> None:
+    with (tmp_path / "gone").open("w") as file:
+        (tmp_path / "gone").unlink()
+        with pytest.raises(UsageError, match="leads nowhere"):
+            write_stamp(Path(f"/proc/self/fd/{file.fileno()}"), ["-O2"])
+    assert list(tmp_path.iterdir()) == []

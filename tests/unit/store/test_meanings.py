@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from tests.unit.store.helpers import identity, pull
 
 def noted(store: Store, name: str, record: KernelRecord) -> Path:
     path = note(store, name, record)
-    assert path is not None
+    assert path.is_file()
     return path
 
 
@@ -110,17 +112,54 @@ def test_a_damaged_file_is_removed_and_nothing_fails(store: Store) -> None:
     assert pull(store, 3, staged_at=3000.0)
 
 
-def test_in_a_store_of_somebody_else_what_is_there_is_used(store: Store) -> None:
-    record = pull(store, 1)
-    path = noted(store, "latest", record)
-    folders = [store.root / name for name in ("tmp", "names")]
+@contextmanager
+def closed(store: Store, *names: str) -> Iterator[None]:
+    """Within it, others own these folders, and keep them to themselves."""
+    folders = [store.root / name for name in names]
     for folder in folders:
         folder.chmod(0o555)
     try:
         with as_anybody():
-            assert note(store, "latest", record) == path
-            assert note(store, "6.1.0", record) is None
-            settle(store, "latest", record)
+            yield
     finally:
         for folder in folders:
             folder.chmod(0o755)
+
+
+def test_in_a_store_of_somebody_else_what_is_there_is_used(store: Store) -> None:
+    record = pull(store, 1)
+    path = noted(store, "latest", record)
+    with closed(store, "tmp", "names", "kernels"):
+        assert note(store, "latest", record) == path
+        # Not there: make builds each time, until its owner keeps it.
+        assert not note(store, "6.1.0", record).exists()
+        settle(store, "latest", record)
+
+
+def test_names_that_another_user_keeps_do_not_stop_a_build(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = pull(store, 1)
+    path = noted(store, "latest", first)
+    with closed(store, "names"):
+        monkeypatch.setattr("os.geteuid", lambda: 4711)  # so that the rights are not his to give
+        for name in ("latest", "6.1.0"):
+            assert not note(store, name, first).exists(), "make would not build again"
+        assert store.find(identity(1), "device-1") is not None
+        assert store.take_notes() == ()
+        second = pull(store, 2, variant=1, staged_at=2000.0)
+        (said,) = store.take_notes()
+        assert said.startswith("what was built for another kernel may not be built again by make: ")
+        settle(store, "latest", first)
+        gc.remove(store, first.key)
+        assert store.resolve("latest").key == second.key
+    assert key_in(path) == first.key
+
+
+def test_names_that_were_kept_to_oneself_are_opened_by_the_next_build(store: Store) -> None:
+    first = pull(store, 1)
+    path = noted(store, "latest", first)
+    (store.root / "kernels").chmod(0o777)
+    noted(store, "latest", first)
+    assert path.parent.stat().st_mode & 0o777 == 0o777
+    assert (store.root / "locks" / "names").stat().st_mode & 0o777 == 0o666
