@@ -26,9 +26,9 @@ class Store:
     """A store of header trees on this host, by its folder.
 
     Only `import_`, and `ensure` with it, make a store that is not there; to all others it is an empty one.
-    KERNEL is the same as on the command line: ``latest`` (the one last staged or found for a device, or
-    imported), ``@SERIAL``, a release or its beginning if only one kernel has it, or at least 4 digits of a
-    key.
+    KERNEL is the same as on the command line: ``latest`` (the one last staged or found for a device; if
+    there is none, imported), ``@SERIAL``, a release or its beginning if only one kernel has it, or at least 4
+    digits of a key.
 
     Args:
         folder: its folder; None for ``$KHEADERS_ADB_STORE`` or the user's cache, as the command line has it.

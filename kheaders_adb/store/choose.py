@@ -24,9 +24,10 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
         store: the store.
         text: ``latest`` (the one last staged or found for a device; if there is none, imported), ``@SERIAL``
             (the one that this device was last seen running), a release or the beginning of one if only one
-            kernel has it, or at least 4 digits of a key.  A whole key always means that kernel, and a number is
-            never cut: 6.1 is not 6.12.  Devices choose their releases, so that what may be the beginning of a key
-            never means a kernel by its release, and one that is also the beginning of another one means neither.
+            kernel has it, or at least 4 digits of a key.  A whole key always means that kernel, and a
+            number is never cut: 6.1 is not 6.12.  Devices choose their releases, so that what may be the
+            beginning of a key never means a kernel by its release, and one that is also the beginning of
+            another one means neither.
 
     Raises:
         UsageError: none or several are meant; the message lists them.
