@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 
 from kheaders_adb.errors import UsageError
@@ -25,12 +24,11 @@ MEANT = {
 """What others call commands of ours that do something else than theirs, so that they are only suggested."""
 
 _MADE_ANYWAY = frozenset({"-c", "-S", "-E", "-emit-llvm", "-fsyntax-only", "-target"})
-_NUMBER = re.compile(r"\d+(?:\.\d*)?|\.\d+")
+# Compiled when they are looked for: most runs need neither.
+_NUMBER = r"\d+(?:\.\d*)?|\.\d+"
 # Warnings, the language, and what is switched off: none of them makes another kind of output, or a file.
 # Nothing of ours begins like these, but -s, of which no serial begins so.
-_CLANGS = re.compile(
-    r"-W[\w#+-]+(=[\w-]+)?|-w|-fno-[\w-]+|-std=[\w+]+|-pedantic(-errors)?|-ansi", re.ASCII
-)
+_CLANGS = r"-W[\w#+-]+(=[\w-]+)?|-w|-fno-[\w-]+|-std=[\w+]+|-pedantic(-errors)?|-ansi"
 _WITH_VALUE = frozenset(
     {"-U", "-include", "-imacros", "-isystem", "-iquote", "-idirafter", "-isysroot"}
     | {"-x", "-Xclang", "-mllvm"}
@@ -52,7 +50,7 @@ def with_left_out(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
     while rest:
         word = rest.pop(0)
         if (value := values.get(word)) is not None:
-            if rest and _NUMBER.fullmatch(value) and _NUMBER.fullmatch(rest[0]):
+            if rest and re.fullmatch(_NUMBER, value) and re.fullmatch(_NUMBER, rest[0]):
                 value = rest.pop(0)
             word = f"{word}={value}"
         arranged.append(word)
@@ -81,7 +79,7 @@ def flags_of_clang(
     while at < len(words):
         word = words[at]
         at += 1
-        if _CLANGS.fullmatch(word) and word not in options:
+        if re.fullmatch(_CLANGS, word, re.ASCII) and word not in options:
             clangs.append(word)
             continue
         if word.startswith("-") and word != "-" and not _is_ours(word, options):
@@ -102,6 +100,8 @@ def flags_of_clang(
 
 def _moved(words: Sequence[str], at: int, command: str) -> str:
     """The command line with the flag at this place, and its value, behind ``--``."""
+    import shlex  # only for a mistake
+
     end = at + (2 if words[at] in _WITH_VALUE else 1)
     return shlex.join([*command.split(), *words[:at], *words[end:], "--", *words[at:end]])
 
