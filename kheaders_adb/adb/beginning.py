@@ -62,9 +62,13 @@ class Beginning:
     def __init__(self, mark: str, chunks: Iterator[bytes], stream: Stream) -> None:
         start = re.compile(re.escape(mark.encode()) + rb"(\r*)\n")
         head = b""
-        while (found := start.search(head)) is None:
-            if len(head) > _MAX_NOISE_BYTES:
+        while True:
+            found = start.search(head)
+            # By where the mark stands: how much comes at once is chance.
+            if (found.start() if found else len(head)) > _MAX_NOISE_BYTES:
                 raise stream.lost("the device says too much before the command's output")
+            if found is not None:
+                break
             try:
                 part = next(chunks, b"")
             except DeadlineError as error:

@@ -7,7 +7,6 @@ options of that command and of the program itself, so that both ``kheaders-adb -
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +93,8 @@ class Target:
         """
         named = list(dict.fromkeys(self.serials or ()))
         if len(named) > 1:
+            import shlex  # only for a mistake
+
             raise UsageError(
                 f"several devices are named, by -s {' and by -s '.join(map(shlex.quote, named))}",
                 hint="name one device, and run the command once for each",

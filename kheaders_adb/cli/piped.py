@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +61,8 @@ def piped(out: P, console: Console, *, name: str, what: str) -> Iterator[P | Pat
             f"{what} is not for a terminal",
             hint="send stdout to a file or a program, or give a file",
         )
+    import tempfile  # slow to import
+
     with tempfile.TemporaryDirectory(prefix="kheaders-adb-") as folder:
         own = Path(folder, name)
         yield own

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Collection, Mapping, Sequence
 
 from kheaders_adb.errors import UsageError
@@ -28,24 +27,20 @@ MEANT = {
 """What others call commands of ours that do something else than theirs, so that they are only suggested."""
 
 _MADE_ANYWAY = frozenset({"-c", "-S", "-E", "-emit-llvm", "-fsyntax-only", "-target"})
-_NUMBER = re.compile(r"\d+(?:\.\d*)?|\.\d+")
+# Compiled when they are looked for: most runs need neither.
+_NUMBER = r"\d+(?:\.\d*)?|\.\d+"
 # Warnings, the language, and what is switched off: none of them makes another kind of output, or a file.
 # Nothing of ours begins like these, but -s, of which no serial begins so.
-_CLANGS = re.compile(
-    r"-W[\w#+-]+(=[\w-]+)?|-w|-fno-[\w-]+|-std=[\w+]+|-pedantic(-errors)?|-ansi", re.ASCII
-)
+_CLANGS = r"-W[\w#+-]+(=[\w-]+)?|-w|-fno-[\w-]+|-std=[\w+]+|-pedantic(-errors)?|-ansi"
 # What is decided here, and what typer would read as several options of ours: -s hared, -d M, -g 3.
 _DECIDED = (
-    (re.compile(r"-m(cpu|arch)=.*"), "give the BPF instruction set with --cpu"),
+    (r"-m(cpu|arch)=.*", "give the BPF instruction set with --cpu"),
     (
-        re.compile(r"--?target=.*|-m(32|64|little-endian|big-endian)"),
+        r"--?target=.*|-m(32|64|little-endian|big-endian)",
         "leave it out: the target is BPF, and before that the device's own",
     ),
-    (re.compile(r"-g(?!0$).+"), "give -g for debug information and BTF, or -g0 for neither"),
-    (
-        re.compile(r"-(shared|static|save-temps.*|d[DIMU])"),
-        "leave it out: what is made is always an object",
-    ),
+    (r"-g.+", "give -g for debug information and BTF, or -g0 for neither"),
+    (r"-(shared|static|save-temps.*|d[DIMU])", "leave it out: what is made is always an object"),
 )
 _WITH_VALUE = frozenset(
     {"-U", "-include", "-imacros", "-isystem", "-iquote", "-idirafter", "-isysroot"}
@@ -68,7 +63,7 @@ def with_left_out(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
     while rest:
         word = rest.pop(0)
         if (value := values.get(word)) is not None:
-            if rest and _NUMBER.fullmatch(value) and _NUMBER.fullmatch(rest[0]):
+            if rest and re.fullmatch(_NUMBER, value) and re.fullmatch(_NUMBER, rest[0]):
                 value = rest.pop(0)
             word = f"{word}={value}"
         arranged.append(word)
@@ -103,10 +98,11 @@ def flags_of_clang(
     while at < len(words):
         word = words[at]
         at += 1
-        for pattern, hint in _DECIDED:
-            if pattern.fullmatch(word):
-                raise UsageError(f"no such option: {word}", hint=hint)
-        if _CLANGS.fullmatch(word) and word not in options:
+        if word[:1] == "-" and word not in options:
+            for pattern, hint in _DECIDED:
+                if re.fullmatch(pattern, word):
+                    raise UsageError(f"no such option: {word}", hint=hint)
+        if re.fullmatch(_CLANGS, word, re.ASCII) and word not in options:
             clangs.append(word)
             continue
         if word.startswith("-") and word != "-" and not _is_ours(word, options):
@@ -127,6 +123,8 @@ def flags_of_clang(
 
 def _moved(words: Sequence[str], at: int, before: Sequence[str], behind: Sequence[str]) -> str:
     """The command line with the flag at this place, and its value, behind ``--``."""
+    import shlex  # only for a mistake
+
     end = at + (2 if words[at] in _WITH_VALUE else 1)
     return shlex.join([*before, *words[:at], *words[end:], "--", *words[at:end], *behind])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from kheaders_adb.errors import UsageError
-from kheaders_adb.store import meant, paths, turns
+from kheaders_adb.store import paths, turns
 from kheaders_adb.store.lookup import Lookup
 from kheaders_adb.store.records import KernelRecord
 
@@ -57,15 +57,18 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
             record for record in records if _begins(record.identity.release, text)
         ]
     fitting = list({record.key: record for record in by_release + by_key}.values())
-    if is_prefix and by_release and not by_key:
+    of_another_kind = is_prefix and bool(by_release) and not by_key
+    if len(fitting) == 1 and not of_another_kind:
+        return fitting[0]
+    from kheaders_adb.store import meant  # only for a mistake
+
+    if of_another_kind:
         raise UsageError(
             f"no key begins with {text!r}; as a release it is that of:{meant.rows(by_release)}",
             candidates=meant.candidates(by_release),
             step=_CHOOSING,
             hint=_WHOLE_KEY.format(" or ".join(record.key for record in fitting[:_MAX_NAMED])),
         )
-    if len(fitting) == 1:
-        return fitting[0]
     if by_release and by_key:
         raise UsageError(
             f"{text!r} means {len(fitting)} kernels, as a release:{meant.rows(by_release)}\n"

@@ -14,9 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from kheaders_adb.errors import StoreError
-from kheaders_adb.store import paths, sharing
+from kheaders_adb.store import paths
 from kheaders_adb.store.faults import READ_ONLY_ERRNOS
-from kheaders_adb.store.locks import locked
 from kheaders_adb.store.lookup import Lookup
 
 _MARK = re.compile(r"([0-9]{1,18})-([0-9a-f]{64})")
@@ -48,6 +47,9 @@ def note(store: Lookup, key: str) -> None:
     """
     if _is_last(order(store), key):
         return
+    from kheaders_adb.store import sharing  # whoever only reads needs neither
+    from kheaders_adb.store.locks import locked
+
     folder = sharing.make_folder(store.root, paths.USED)
     with ExitStack() as held:
         lock = store.root / paths.LOCKS / "used"

@@ -6,6 +6,7 @@ import pytest
 
 from kheaders_adb.adb.beginning import BegunStream, beginning_with
 from kheaders_adb.adb.shell import ShellResult, ShellStream, collect
+from kheaders_adb.errors import TransferError
 from tests.unit.device.peer import conversation, packet, says
 
 MARK = "@0123456789ab"
@@ -35,3 +36,11 @@ def test_a_command_that_did_not_begin_has_no_output() -> None:
 def test_a_script_still_begins_with_its_name() -> None:
     assert beginning_with(MARK, "# kheaders-adb x\nid\n") == f"# kheaders-adb x\necho {MARK}\nid\n"
     assert beginning_with(MARK, "id") == f"echo {MARK}\nid"
+
+
+@pytest.mark.parametrize("chunk_bytes", [1000, 1 << 20])
+def test_too_much_before_the_mark_is_too_much_however_it_comes(chunk_bytes: int) -> None:
+    sent = b"x" * 70_000 + LINE + b"output"
+    parts = [sent[at : at + chunk_bytes] for at in range(0, len(sent), chunk_bytes)]
+    with pytest.raises(TransferError, match="says too much before the command's output"):
+        collected(*parts)

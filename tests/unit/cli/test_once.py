@@ -10,6 +10,7 @@ import typer.main
 
 from kheaders_adb.cli.app import COMMANDS, app
 from kheaders_adb.cli.once import NOUNS, names_one
+from tests.unit.archive.helpers import SMALL
 from tests.unit.cli.conftest import Run
 from tests.unit.cli.test_compile import add
 from tests.unit.golden import check_golden
@@ -61,11 +62,14 @@ def test_each_option_with_a_value_is_known_to_name_one_thing_or_to_be_given_anew
     assert found == NOUNS.keys() | ANEW
 
 
-def test_the_same_twice_and_what_may_be_given_anew(run: Run, server: Server) -> None:
+def test_the_same_twice_and_what_may_be_given_anew(
+    run: Run, server: Server, tmp_path: Path
+) -> None:
     server.add_device("ONE")
     done = run("-s", "ONE", "devices", "--timeout", "0", "--timeout", "5", "-s", "ONE")
     assert (done.code, done.err) == (0, "")
-    assert run("list", "--store", "x", "--store", "x").code == 0
+    place = tmp_path / "x"
+    assert run("list", "--store", place, "--store", place).code == 0
 
 
 def test_a_device_is_no_matter_to_what_lists_all(run: Run) -> None:
@@ -82,5 +86,5 @@ def test_a_serial_that_is_empty_is_none_of_those_staged(run: Run, store_path: Pa
 @pytest.mark.usefixtures("server")
 def test_a_transport_id_of_zero_is_one(run: Run) -> None:
     """adb's begin at 1: it is refused by the server, and is not passed over in silence."""
-    done = run("import", "-t", "0", __file__)
+    done = run("import", "-t", "0", SMALL)
     assert (done.code, "transport id 0 was asked for" in done.err) == (3, True), done.err
