@@ -20,7 +20,7 @@ from kheaders_adb.untrusted.text import one_line
 
 _RECV_BYTES = 256 * 1024
 _MAX_FAIL_TEXT = 4096
-_END_S = 0.3
+_END_S = 3.0
 _HEX = re.compile(rb"[0-9A-Fa-f]{4,5}")
 _NO_SERVER = "check that the address given is an adb server's"
 
@@ -206,12 +206,7 @@ class Wire:
             text = self.read_block(_MAX_FAIL_TEXT).decode("utf-8", "replace")
             self._exchange.status = f"FAIL {text}"
             raise ServiceFailedError(one_line(text), step=self.step, device=self.device)
-        raise AdbServerError(
-            f"the peer answered {status!r}, which is not the adb protocol",
-            step=self.step,
-            device=self.device,
-            hint=_NO_SERVER,
-        )
+        raise self._strange(f"the peer answered {status!r}, which is not the adb protocol")
 
     def read_block(self, limit_bytes: int) -> bytes:
         """A block: four hexadecimal digits of length, then that many bytes.
@@ -241,34 +236,35 @@ class Wire:
         size_bytes = self._size(head, limit_bytes)
         block += self.read_exact(max(0, size_bytes - len(block)))
         if len(block) != size_bytes or not self._is_over():
-            raise AdbServerError(
-                f"the peer announced a list of {head.decode()} (hexadecimal) bytes, and more came",
-                step=self.step,
-                device=self.device,
-                hint=_NO_SERVER,
+            raise self._strange(
+                f"the peer announced a list of {head.decode()} (hexadecimal) bytes, and more came"
             )
         return block
 
     def _size(self, digits: bytes, limit_bytes: int) -> int:
         size_bytes = int(digits, 16) if _HEX.fullmatch(digits) else -1
         if not 0 <= size_bytes <= limit_bytes:
-            raise AdbServerError(
-                f"the peer announced a block of {digits!r} bytes",
-                step=self.step,
-                device=self.device,
-                hint=_NO_SERVER,
-            )
+            raise self._strange(f"the peer announced a block of {digits!r} bytes")
         return size_bytes
 
+    def _strange(self, seen: str) -> AdbServerError:
+        return AdbServerError(seen, step=self.step, device=self.device, hint=_NO_SERVER)
+
     def _is_over(self) -> bool:
-        """Whether nothing more comes; a peer that keeps the connection open is given a moment."""
+        """Whether nothing more comes.
+
+        adb's server hangs up at once; a peer that keeps the connection open is given a while, or a slow one's
+        list would be a short one.
+        """
         if self._buffer:
             return False
         try:
             self._sock.settimeout(min(_END_S, _positive(self.deadline)))
             self._take(self._sock.recv(_RECV_BYTES))
-        except OSError:
+        except TimeoutError:
             return True
+        except OSError as error:
+            raise self.lost(f"the connection broke: {error.strerror or error}") from error
         return not self._buffer
 
     def _take(self, data: bytes) -> None:

@@ -8,7 +8,7 @@ import os
 from kheaders_adb import settings
 from kheaders_adb.api import arguments
 from kheaders_adb.api.result import Staged
-from kheaders_adb.model import Level
+from kheaders_adb.kernel.caution import verdict_warning
 from kheaders_adb.pipeline.named import judged_today
 from kheaders_adb.store import KernelRecord, Store
 from kheaders_adb.untrusted.text import harmless
@@ -23,8 +23,9 @@ def staged(kernel: str = "latest", *, store: str | os.PathLike[str] | None = Non
         store: a `Store`, or the folder of one; None for ``$KHEADERS_ADB_STORE`` or the user's cache.
 
     Returns:
-        The staged tree.  Where it is known not to be the kernel's (it was staged with ``allow_mismatch``,
-        or its configuration was repaired), its verdict says so, and the logger ``kheaders_adb`` warns.
+        The staged tree.  Where it is not simply the kernel's (it was staged with ``allow_mismatch``, its
+        configuration was repaired, or it was imported and compared with nothing), its verdict says so, and
+        the logger ``kheaders_adb`` warns.
 
     Raises:
         UsageError: no kernel is meant, or several are.
@@ -41,9 +42,9 @@ def staged(kernel: str = "latest", *, store: str | os.PathLike[str] | None = Non
     record = judged_today(opened, opened.resolve(name), to_use=True).record
     with opened.in_use(record):
         pass
-    if record.verdict.level in (Level.MISMATCH, Level.REPAIRED):
+    if warning := verdict_warning(record.verdict):
         logging.getLogger("kheaders_adb").warning(
-            "%s", harmless(f"{record.identity.release} ({record.key[:12]}): {_warning(record)}")
+            "%s", harmless(f"{record.identity.release} ({record.key[:12]}): {warning}")
         )
     return Staged(
         serial=_serial(opened, record, name),
@@ -61,10 +62,3 @@ def _serial(store: Store, record: KernelRecord, name: str) -> str | None:
     from kheaders_adb.store.choose import last_seen_on
 
     return name[1:] if name.startswith("@") else last_seen_on(store, record)
-
-
-def _warning(record: KernelRecord) -> str:
-    if record.verdict.level is Level.REPAIRED:
-        return "these headers are repaired: their configuration was not the kernel's"
-    names = ", ".join(check.name for check in record.verdict.differing)
-    return f"these headers do NOT belong to this kernel ({names} differ)"

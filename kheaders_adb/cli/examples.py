@@ -13,7 +13,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "": (f"$ kheaders-adb pull\n{_PULLED}", f"$ kheaders-adb compile trace.bpf.c\n{_USING}"),
     "pull": (
         f"$ kheaders-adb pull -s 1A2B3C4D\n{_PULLED}",
-        "$ make KDIR=$(kheaders-adb pull -q --module out/dist)",
+        "$ cd $(kheaders-adb pull -q --module out/dist)",
     ),
     "devices": (
         """\

@@ -51,9 +51,10 @@ def import_(
     --release; without any of them it is staged as `unmatched`.
     """
     from kheaders_adb.cli.kernels import record_to_json
-    from kheaders_adb.cli.render import omitted_line, verdict_line, verdict_warning
+    from kheaders_adb.cli.render import omitted_line, verdict_line
     from kheaders_adb.importing.claim import claim_of
     from kheaders_adb.importing.from_archive import import_archive, require_archive
+    from kheaders_adb.kernel.caution import verdict_warning
     from kheaders_adb.pipeline.options import Tolerance
 
     console = Console.standard(output)

@@ -34,7 +34,7 @@ def find_kernel(
         MismatchError, ArchiveError: `to_use`, and today's rules say that it does not belong or refuse it.
         StoreError: the disk failed.
     """
-    from kheaders_adb.cli.render import verdict_warning
+    from kheaders_adb.kernel.caution import verdict_warning
 
     record = by_todays_rules(store, store.resolve(kernel), console, to_use=to_use)
     if warning := verdict_warning(record.verdict, quiet=console.wanted.quiet):

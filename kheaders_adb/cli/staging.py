@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kheaders_adb import settings
-from kheaders_adb.cli.render import staged_lines, verdict_warning
+from kheaders_adb.cli.render import staged_lines
+from kheaders_adb.kernel.caution import verdict_warning
 from kheaders_adb.pipeline.options import Options
 from kheaders_adb.pipeline.retry import ensure_selected
 

@@ -16,7 +16,7 @@ OTHER_DOMAIN = (
     'let su run commands in another domain: try --su-command "su -mm", and in the app that manages root give '
     "the shell (com.android.shell) the default profile; else use a userdebug build (`adb root`)"
 )
-GIVE_MODULE = "give the kheaders.ko of this kernel's build: --module FILE"
+GIVE_MODULE = "run `kheaders-adb pull --module FILE` with the kheaders.ko of this kernel's build"
 # kernel/Makefile leaves the archive there; `import` matches it with the device like any other.
 BUILT_IN = (
     "such a kernel has no kheaders.ko. Else import the archive that lies in the build's output folder: "

@@ -69,7 +69,7 @@ def test_a_man_page_reads_as_the_help_does() -> None:
     text = formatted(page)
     assert "kheaders-adb-pull - stage the headers of the running kernel" in text
     assert "--via <auto|sysfs|load|carve>" in text
-    assert "$ make KDIR=$(kheaders-adb pull -q --module out/dist)" in text
+    assert "$ cd $(kheaders-adb pull -q --module out/dist)" in text
     assert "running kernel's" in text
     assert DOCUMENTATION in text
 

@@ -14,8 +14,8 @@ from kheaders_adb.cli.render import (
     staged_lines,
     staged_to_json,
     verdict_line,
-    verdict_warning,
 )
+from kheaders_adb.kernel.caution import verdict_warning
 from kheaders_adb.model import (
     Archive,
     Check,
