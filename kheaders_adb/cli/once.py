@@ -1,7 +1,7 @@
-"""Options that name one thing: two values are refused, and not decided between by their order.
+"""Options that name what is worked on or written: of two values neither is taken by its order.
 
-Options that say how something is done may be repeated, and the last one counts, as with other programs: what
-an alias or a makefile has given can be given anew behind it.
+Those that say how and where it is done (the adb server, the store, time) may be repeated, and the last one
+counts, as with adb: what an alias or a makefile has given can be given anew behind it.
 """
 
 from __future__ import annotations
@@ -17,24 +17,17 @@ if TYPE_CHECKING:
 
 NOUNS = {
     "transport_id": "device",
-    "host": "adb server",
-    "port": "adb server",
-    "socket": "adb server",
-    "store": "store",
     "kernel": "kernel",
     "module": "module or folder of them",
     "config": "configuration",
     "release": "release",
-    "libbpf": "folder",
-    "su_command": "su",
-    "log_json": "file",
     "stamp": "file",
     "out": "output",
     "file": "output",
     "to": "folder",
     "root": "folder",
 }
-"""The parameters that name one thing, and what that is."""
+"""The parameters that name what is worked on or written, and what that is."""
 
 
 def names_one(param: Any) -> bool:

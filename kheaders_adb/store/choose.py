@@ -83,7 +83,7 @@ def resolve(store: Lookup, text: str) -> KernelRecord:
             candidates=meant.candidates(fitting),
             step=_CHOOSING,
             hint="give more of the release, or some digits of the key"
-            if len({record.identity.release for record in fitting}) > 1
+            if not whole and len({record.identity.release for record in fitting}) > 1
             else f"give its key, as in {fitting[0].key[:12]}, or @SERIAL of a device that runs it",
         )
     near = meant.nearest(records, text)

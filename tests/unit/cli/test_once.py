@@ -16,20 +16,16 @@ from tests.unit.cli.test_compile import add
 from tests.unit.golden import check_golden
 from tests.wire.server import Server
 
-#: What says how something is done: an alias or a makefile gives it, and the user anew; the last one counts.
+#: What says how and where something is done: what an alias gives may be given anew; the last one counts.
 ANEW = {
     *("wait_s", "timeout_s", "via", "privilege", "optimize", "cpu", "jobs", "stage", "form"),
+    *("host", "port", "socket", "store", "libbpf", "su_command", "log_json"),
     *("shell", "max_age", "max_size", "max_kernels", "keep_latest", "header"),
 }
 TWICE = """\
 pull -t 1 -t 2
 -s A pull -s B
 pull -s A -s B -s A
-pull -H a -H b
-pull -P 1 -P 2
-list --store a --store b
---store a list --store b
-path 6.1 --store a --store b
 compile a.c --kernel latest --kernel 6.1
 compile a.c -o a.o --output b.o
 export -o a -o b
@@ -68,8 +64,8 @@ def test_the_same_twice_and_what_may_be_given_anew(
     server.add_device("ONE")
     done = run("-s", "ONE", "devices", "--timeout", "0", "--timeout", "5", "-s", "ONE")
     assert (done.code, done.err) == (0, "")
-    place = tmp_path / "x"
-    assert run("list", "--store", place, "--store", place).code == 0
+    for words in (("store", "dir", "--store", "x"), ("--store", "x", "store", "dir")):
+        assert run(*words, "--store", tmp_path).out == f"{tmp_path}\n"
 
 
 def test_a_device_is_no_matter_to_what_lists_all(run: Run) -> None:
